@@ -1,0 +1,102 @@
+//! Equality and order of values, bounded in depth. The engine leaves comparing arrays and maps to functions that it
+//! looks up by name for each pair of items; ours calls back into nothing.
+
+use std::cmp::Ordering;
+
+use comet_kernel::contract::aso::Budget;
+use rhai::Dynamic;
+
+use super::blob::Blob;
+use super::meter::{self, Fallible};
+use super::text::DEPTH;
+
+/// Whether two values are equal to a script. Numbers compare by value whatever their type.
+pub fn equal(a: &Dynamic, b: &Dynamic) -> Fallible<bool> {
+    let mut walk = Walk { work: 0, exact: false };
+    let result = walk.equal(a, b, 0);
+    meter::charge_items(walk.work)?;
+    result.map_err(|TooDeep| meter::end(Budget::Size))
+}
+
+/// Whether two parts of a state are the same to the last bit. What is too deep to tell is not.
+pub fn same(a: &Dynamic, b: &Dynamic) -> bool {
+    Walk { work: 0, exact: true }.equal(a, b, 0).unwrap_or(false)
+}
+
+/// The order of two numbers, texts, characters or booleans; `None` for anything else.
+pub fn order(a: &Dynamic, b: &Dynamic) -> Option<Ordering> {
+    if let (Ok(a), Ok(b)) = (a.as_int(), b.as_int()) {
+        return Some(a.cmp(&b));
+    }
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return Some(a.total_cmp(&b));
+    }
+    if let (Ok(a), Ok(b)) = (a.as_immutable_string_ref(), b.as_immutable_string_ref()) {
+        return Some(a.as_str().cmp(b.as_str()));
+    }
+    if let (Ok(a), Ok(b)) = (a.as_char(), b.as_char()) {
+        return Some(a.cmp(&b));
+    }
+    if let (Ok(a), Ok(b)) = (a.as_bool(), b.as_bool()) {
+        return Some(a.cmp(&b));
+    }
+    None
+}
+
+/// An integer or float as a float.
+pub fn number(value: &Dynamic) -> Option<f64> {
+    value.as_float().ok().or_else(|| value.as_int().ok().map(|number| number as f64))
+}
+
+struct TooDeep;
+
+struct Walk {
+    work: usize,
+    exact: bool,
+}
+
+impl Walk {
+    fn equal(&mut self, a: &Dynamic, b: &Dynamic, depth: usize) -> Result<bool, TooDeep> {
+        if depth > DEPTH {
+            return Err(TooDeep);
+        }
+        self.work += 1;
+        if let (Ok(a), Ok(b)) = (a.as_array_ref(), b.as_array_ref()) {
+            return if a.len() == b.len() { self.all(a.iter().zip(b.iter()), depth) } else { Ok(false) };
+        }
+        if let (Ok(a), Ok(b)) = (a.as_map_ref(), b.as_map_ref()) {
+            return if a.keys().eq(b.keys()) { self.all(a.values().zip(b.values()), depth) } else { Ok(false) };
+        }
+        Ok(self.flat(a, b))
+    }
+
+    fn all<'a>(
+        &mut self,
+        mut pairs: impl Iterator<Item = (&'a Dynamic, &'a Dynamic)>,
+        depth: usize,
+    ) -> Result<bool, TooDeep> {
+        pairs.try_fold(true, |equal, (a, b)| Ok(equal && self.equal(a, b, depth + 1)?))
+    }
+
+    fn flat(&mut self, a: &Dynamic, b: &Dynamic) -> bool {
+        if let (Ok(a), Ok(b)) = (a.as_int(), b.as_int()) {
+            return a == b;
+        }
+        if let (Ok(a), Ok(b)) = (a.as_immutable_string_ref(), b.as_immutable_string_ref()) {
+            self.work += a.len() / 64;
+            return a.ptr_eq(&b) || *a == *b;
+        }
+        if let (Some(a), Some(b)) = (a.read_lock::<Blob>(), b.read_lock::<Blob>()) {
+            self.work += a.0.len() / 64;
+            return *a == *b;
+        }
+        if self.exact && a.type_id() != b.type_id() {
+            return false;
+        }
+        if let (Some(a), Some(b)) = (number(a), number(b)) {
+            #[expect(clippy::float_cmp, reason = "a script that compares floats gets what it asks for")]
+            return if self.exact { a.to_bits() == b.to_bits() } else { a == b };
+        }
+        (a.is_unit() && b.is_unit()) || (a.type_id() == b.type_id() && order(a, b) == Some(Ordering::Equal))
+    }
+}

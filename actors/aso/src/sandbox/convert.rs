@@ -1,0 +1,155 @@
+//! Values in and out: between the kernel's [`Value`] and the engine's `Dynamic`, with every bound checked on the way.
+//!
+//! Text and bytes are copied at most once each way; bytes are shared both ways.
+
+use comet_kernel::contract::aso::Budget;
+use comet_kernel::limits;
+use comet_kernel::value::Value;
+use rhai::{Array, Dynamic, Map};
+
+use super::blob::Blob;
+use super::failure::Failure;
+
+/// Most arrays, maps and scalars in one value that a script gets to see. What nests more of them does not fit into
+/// a handler's memory budget anyhow; this says so before a copy is made.
+const NODES: usize = 16_384;
+
+/// A value as a script sees it. Refuses arrays and maps of more than `items` items.
+pub fn to_script(value: &Value, items: usize) -> Result<Dynamic, Failure> {
+    let mut nodes_left = NODES;
+    enter(value, items, limits::VALUE_DEPTH, &mut nodes_left)
+}
+
+fn enter(value: &Value, items: usize, depth_left: usize, nodes_left: &mut usize) -> Result<Dynamic, Failure> {
+    *nodes_left = nodes_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size))?;
+    let deeper = |count: usize| {
+        if count > items { None } else { depth_left.checked_sub(1) }.ok_or(Failure::Budget(Budget::Size))
+    };
+    Ok(match value {
+        Value::Nil => Dynamic::UNIT,
+        Value::Bool(flag) => Dynamic::from_bool(*flag),
+        Value::Int(number) => Dynamic::from_int(*number),
+        Value::Float(number) => Dynamic::from_float(*number),
+        Value::Text(text) => Dynamic::from(rhai::ImmutableString::from(&**text)),
+        Value::Bytes(bytes) => Dynamic::from(Blob(bytes.clone())),
+        Value::Array(values) => {
+            let depth_left = deeper(values.len())?;
+            let array: Result<Array, _> =
+                values.iter().map(|value| enter(value, items, depth_left, nodes_left)).collect();
+            Dynamic::from_array(array?)
+        }
+        Value::Map(fields) => {
+            let depth_left = deeper(fields.len())?;
+            let map: Result<Map, _> = fields
+                .iter()
+                .map(|(name, value)| Ok((name.as_ref().into(), enter(value, items, depth_left, nodes_left)?)))
+                .collect();
+            Dynamic::from_map(map?)
+        }
+    })
+}
+
+/// What a script replies, as a value. `what` names it in errors.
+pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
+    let mut bytes_left = limits::REPLY_BYTES;
+    leave(value, what, limits::VALUE_DEPTH, &mut bytes_left)
+}
+
+fn leave(value: &Dynamic, what: &str, depth_left: usize, bytes_left: &mut usize) -> Result<Value, Failure> {
+    take(bytes_left, 1)?;
+    let deeper = || depth_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size));
+    if let Ok(text) = value.as_immutable_string_ref() {
+        take(bytes_left, text.len())?;
+        return Ok(Value::Text(text.as_str().into()));
+    }
+    if let Ok(number) = value.as_int() {
+        return Ok(Value::Int(number));
+    }
+    if let Ok(items) = value.as_array_ref() {
+        let depth_left = deeper()?;
+        let values: Result<_, _> = items.iter().map(|item| leave(item, what, depth_left, bytes_left)).collect();
+        return values.map(Value::Array);
+    }
+    if let Ok(fields) = value.as_map_ref() {
+        let depth_left = deeper()?;
+        let mut map = std::collections::BTreeMap::new();
+        for (name, field) in fields.iter() {
+            take(bytes_left, name.len())?;
+            map.insert(name.as_str().into(), leave(field, what, depth_left, bytes_left)?);
+        }
+        return Ok(Value::Map(map));
+    }
+    scalar(value).map_or_else(|| leave_blob(value, what, bytes_left), Ok)
+}
+
+fn scalar(value: &Dynamic) -> Option<Value> {
+    if value.is_unit() {
+        Some(Value::Nil)
+    } else if let Ok(flag) = value.as_bool() {
+        Some(Value::Bool(flag))
+    } else if let Ok(number) = value.as_float() {
+        Some(Value::Float(number))
+    } else if let Ok(character) = value.as_char() {
+        Some(Value::from(&*character.encode_utf8(&mut [0; 4])))
+    } else {
+        None
+    }
+}
+
+fn leave_blob(value: &Dynamic, what: &str, bytes_left: &mut usize) -> Result<Value, Failure> {
+    let Some(blob) = value.read_lock::<Blob>() else {
+        return Err(foreign(value, what));
+    };
+    take(bytes_left, blob.0.len())?;
+    Ok(Value::Bytes(blob.0.clone()))
+}
+
+fn take(bytes_left: &mut usize, bytes: usize) -> Result<(), Failure> {
+    *bytes_left = bytes_left.checked_sub(bytes).ok_or(Failure::Budget(Budget::Size))?;
+    Ok(())
+}
+
+fn foreign(value: &Dynamic, what: &str) -> Failure {
+    let kind = if value.is_fnptr() { "a function" } else { "something" };
+    Failure::Error(format!(
+        "{what} holds {kind} that cannot be stored or sent; use null, booleans, numbers, text, blobs, arrays and maps"
+    ))
+}
+
+/// Roughly the bytes that a part of the state takes as MessagePack, see [`Value::encoded_size`]. Refuses what could
+/// not be stored or read back: foreign types, and containers and text past their bounds.
+pub fn measure(value: &Dynamic, what: &str, string: usize, items: usize) -> Result<usize, Failure> {
+    Ruler { what, string, items }.measure(value, limits::VALUE_DEPTH)
+}
+
+struct Ruler<'a> {
+    what: &'a str,
+    string: usize,
+    items: usize,
+}
+
+impl Ruler<'_> {
+    fn measure(&self, value: &Dynamic, depth_left: usize) -> Result<usize, Failure> {
+        let too_large = || Failure::Budget(Budget::Size);
+        if value.is_int() || value.is_float() {
+            return Ok(9);
+        }
+        if let Ok(text) = value.as_immutable_string_ref() {
+            return if text.len() <= self.string { Ok(5 + text.len()) } else { Err(too_large()) };
+        }
+        if let Ok(items) = value.as_array_ref() {
+            let depth_left = depth_left.checked_sub(1).filter(|_| items.len() <= self.items).ok_or_else(too_large)?;
+            return items.iter().try_fold(5, |size, item| Ok(size + self.measure(item, depth_left)?));
+        }
+        if let Ok(fields) = value.as_map_ref() {
+            let depth_left = depth_left.checked_sub(1).filter(|_| fields.len() <= self.items).ok_or_else(too_large)?;
+            return fields
+                .iter()
+                .try_fold(5, |size, (name, field)| Ok(size + 5 + name.len() + self.measure(field, depth_left)?));
+        }
+        if let Some(blob) = value.read_lock::<Blob>() {
+            return Ok(5 + blob.0.len());
+        }
+        if value.is_unit() || value.is_bool() || value.is_char() { Ok(5) } else { Err(foreign(value, self.what)) }
+    }
+}

@@ -1,0 +1,491 @@
+//! The contract of hosting: what can be asked of an object, and of the library of named scripts.
+//!
+//! ```text
+//!     gateway, admin, timer
+//!  -> aso: shards, objects, library        (this contract)
+//!     storage, limiter
+//! ```
+//!
+//! A [`Call`] reaches an object through [`crate::directory::Directory`]: the object's own mailbox if it is active, the
+//! mailbox of its shard otherwise. Calls on one key are answered in the order in which one sender sent them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, UnixMillis};
+use crate::directory::Directory;
+use crate::handle::Handle;
+use crate::identity::{Caller, ScriptHash};
+use crate::key::Key;
+use crate::message::Message;
+use crate::record::{Record, ScriptRef};
+use crate::request::Request;
+use crate::value::Value;
+
+/// Asks one object for one thing.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Which object.
+    pub key: Key,
+    /// Id, deadline, trace.
+    pub request: Request,
+    /// Who asks.
+    pub caller: Arc<Caller>,
+    /// What for.
+    pub op: Op,
+}
+
+/// What can be asked of an object.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// `onGet`. Answers [`Reply::Value`], [`Reply::Plain`] or [`Reply::Absent`].
+    Get {
+        /// What the client sent with the get; [`Value::Nil`] if nothing.
+        payload: Value,
+    },
+    /// The stored record, without running `onGet`. Answers [`Reply::Plain`] or [`Reply::Absent`].
+    Peek,
+    /// `onPut` or `onUpdate`. Answers [`Reply::Stored`] or [`Reply::Kept`].
+    Put(Box<Put>),
+    /// A put of a value that is computed from the present one. Answers [`Reply::Value`] with the new value.
+    Edit(Edit),
+    /// `onRemove`. Answers [`Reply::Removed`], with the former record if there was one.
+    Remove,
+    /// Changes when the object ends. Answers [`Reply::Value`] with a boolean: whether there is such an object.
+    Expire(Lifetime),
+    /// Answers [`Reply::Info`] or [`Reply::Absent`].
+    Info,
+    /// Answers [`Reply::Log`] or [`Reply::Absent`].
+    Log,
+    /// The timer actor's wake-up, `onTimer` or the end of life. Answers [`Reply::Ticked`].
+    Tick,
+    /// The operator's word: handlers off (true) or on again (false). Answers [`Reply::Value`] with a boolean:
+    /// whether that changed anything.
+    Quarantine(bool),
+    /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`].
+    Retire,
+}
+
+impl Op {
+    /// The name for traces and audits.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Get { .. } => "Get",
+            Op::Peek => "Peek",
+            Op::Put(_) => "Put",
+            Op::Edit(_) => "Edit",
+            Op::Remove => "Remove",
+            Op::Expire(_) => "Expire",
+            Op::Info => "Info",
+            Op::Log => "Log",
+            Op::Tick => "Tick",
+            Op::Quarantine(_) => "Quarantine",
+            Op::Retire => "Retire",
+        }
+    }
+
+    /// Whether the answer depends on nothing but the object's present state and changes no durable state.
+    pub fn reads(&self) -> bool {
+        matches!(self, Op::Get { .. } | Op::Peek | Op::Info | Op::Log)
+    }
+}
+
+/// A put.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// The value.
+    pub value: Value,
+    /// The script that comes with it.
+    pub script: Option<ScriptChoice>,
+    /// When the new object ends.
+    pub lifetime: Lifetime,
+    /// Whether the put depends on the key's being there.
+    pub condition: Condition,
+    /// The put makes its caller the owner.
+    pub owned: bool,
+    /// How many nodes should hold the object, if not the configured number.
+    pub replicas: Option<u8>,
+}
+
+impl Put {
+    /// A put of a plain value that replaces what is there.
+    pub fn plain(value: Value) -> Self {
+        Put {
+            value,
+            script: None,
+            lifetime: Lifetime::Endless,
+            condition: Condition::Always,
+            owned: false,
+            replicas: None,
+        }
+    }
+}
+
+/// How a put names its script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScriptChoice {
+    /// The newest version of a named script; `pin` stays with the version that is newest now.
+    Named {
+        /// The name.
+        name: Arc<str>,
+        /// Whether the object stays with this version.
+        pin: bool,
+    },
+    /// A script that the node knows already.
+    Hash(ScriptHash),
+    /// The source itself.
+    Source(Arc<str>),
+}
+
+/// When an object ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Never.
+    Endless,
+    /// As the object that is there now; never if none is.
+    Keep,
+    /// This long from now.
+    For(Duration),
+    /// At this time.
+    At(UnixMillis),
+}
+
+/// Whether a put depends on the key's being there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Put in any case.
+    Always,
+    /// Put only if nothing is there.
+    IfAbsent,
+    /// Put only if something is there.
+    IfPresent,
+}
+
+/// How an edit computes the new value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// Adds to an integer, 0 if nothing is there. Text that is an integer counts as one.
+    Add(i64),
+    /// Adds to a number, 0 if nothing is there. Text that is a number counts as one.
+    AddFloat(f64),
+}
+
+/// What an object answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// There is no such object, or its `onGet` returned `()`.
+    Absent,
+    /// What a handler returned, or the outcome of an edit.
+    Value(Value),
+    /// The record itself: a plain value, or the answer to a peek. Shared, so that no reader copies it.
+    Plain(Arc<Record>),
+    /// The put took effect and is as durable as the configuration promises.
+    Stored {
+        /// What was there before.
+        former: Option<Arc<Record>>,
+    },
+    /// The put did not take effect: its condition did not hold, or `onUpdate` kept the present object.
+    Kept {
+        /// What is there.
+        present: Option<Arc<Record>>,
+    },
+    /// The object is gone, or there was none.
+    Removed {
+        /// What was there before.
+        former: Option<Arc<Record>>,
+    },
+    /// All about the object but its value.
+    Info(Box<Info>),
+    /// The object's log ring, oldest line first.
+    Log(Vec<String>),
+    /// The wake-up was handled; when the next is due.
+    Ticked {
+        /// When to wake the object again; never if none.
+        next: Option<UnixMillis>,
+    },
+    /// The object's actor has written out everything and ends.
+    Retired,
+}
+
+/// What `ASO.INFO` tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// The script's name, if the object follows one.
+    pub script: Option<String>,
+    /// The script's hash.
+    pub hash: Option<String>,
+    /// When this version was put: a hybrid timestamp.
+    pub version: u64,
+    /// Encoded value and state, bytes.
+    pub size: usize,
+    /// Who owns the object.
+    pub owner: Option<String>,
+    /// Milliseconds until the object ends.
+    pub ttl_ms: Option<u64>,
+    /// Seconds between ticks.
+    pub timer_seconds: Option<u32>,
+    /// Milliseconds until the next tick.
+    pub timer_due_ms: Option<u64>,
+    /// Handler calls since activation.
+    pub calls: u64,
+    /// Handler calls that failed, since activation.
+    pub failures: u64,
+    /// Whether handlers are off.
+    pub quarantined: bool,
+    /// Whether an actor hosts the object now.
+    pub active: bool,
+    /// Copies of the object that this node knows of, its own included.
+    pub replicas: u32,
+}
+
+impl Message for Call {
+    type Reply = Result<Reply, Refusal>;
+    const NAME: &'static str = "aso::Call";
+
+    fn request(&self) -> Option<&Request> {
+        Some(&self.request)
+    }
+
+    fn label(&self) -> &'static str {
+        self.op.name()
+    }
+}
+
+/// Why a call was refused. In every case but [`Refusal::Unavailable`] the object is as it was before.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The script threw this, or refused by returning `false`.
+    #[error("{0}")]
+    Thrown(String),
+    /// The script ran out of this.
+    #[error("{0}")]
+    Budget(Budget),
+    /// The script failed: an operation on wrong types, a function that does not exist, a division by zero.
+    #[error("{0}")]
+    Failed(String),
+    /// A rate or a processor-time account is used up.
+    #[error("retry after {retry_after_ms} ms")]
+    Limited {
+        /// When another try may succeed.
+        retry_after_ms: u64,
+    },
+    /// Handlers are off until the operator releases the object.
+    #[error("handlers are off after repeated failures; the operator can release the object")]
+    Quarantined,
+    /// There is no script of this name or hash.
+    #[error("no script {0}; ASO.SCRIPT LIST shows the names")]
+    NoScript(String),
+    /// The script does not compile: file or name, line, column and reason.
+    #[error("{0}")]
+    BadScript(String),
+    /// The object belongs to somebody else.
+    #[error("the object belongs to {0}")]
+    Owned(String),
+    /// The operation needs a value of another type.
+    #[error("{0}")]
+    WrongType(&'static str),
+    /// The value or the edit's result does not fit.
+    #[error("{0}")]
+    NotANumber(&'static str),
+    /// Something is larger than the contract allows.
+    #[error("{what} has {size} bytes; at most {limit} are allowed")]
+    TooBig {
+        /// What is too big.
+        what: &'static str,
+        /// How big it is.
+        size: usize,
+        /// How big it may be.
+        limit: usize,
+    },
+    /// The request was parked by the script and nobody answered in time.
+    #[error("no answer within {0} ms")]
+    TimedOut(u64),
+    /// The node cannot do it now: a full mailbox, a full disk, an actor that is being restarted. A put that is refused
+    /// so may or may not have taken effect if its actor died while it was under way; everything else left no trace.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Which budget a handler ran out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Budget {
+    /// Operations of one handler call.
+    #[error("operations")]
+    Operations,
+    /// Processor time of one handler call.
+    #[error("time")]
+    Time,
+    /// Length of a string, array or map, or the nesting of a value.
+    #[error("size")]
+    Size,
+    /// Bytes that one handler call may hold at once.
+    #[error("memory")]
+    Memory,
+    /// Serialized state.
+    #[error("state")]
+    State,
+    /// Depth of calls.
+    #[error("depth")]
+    Depth,
+    /// DHT actions of one event.
+    #[error("actions")]
+    Actions,
+    /// Requests parked at one object.
+    #[error("parked")]
+    Parked,
+}
+
+/// Loads a version of a named script. Answers its hash once the version is durable and in use.
+#[derive(Clone, Debug)]
+pub struct LoadScript {
+    /// The name: 1 to 128 bytes of letters, digits, `_`, `-`, `.` and `/`.
+    pub name: Arc<str>,
+    /// The source.
+    pub source: Arc<str>,
+    /// Who loads it, for the audit: a user, `operator`, or the watched file.
+    pub by: String,
+}
+
+/// Answers every named script, in the order of names.
+#[derive(Clone, Debug)]
+pub struct ListScripts;
+
+/// Answers the present version of a named script, and its source.
+#[derive(Clone, Debug)]
+pub struct ShowScript {
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// Forgets a name. Objects that follow it stay with the version they have. A built-in script of that name comes back.
+#[derive(Clone, Debug)]
+pub struct DropScript {
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// Goes back to the former version of a name. Answers the hash that is present then.
+#[derive(Clone, Debug)]
+pub struct RollbackScript {
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// What is known of one named script.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScriptSummary {
+    /// The name.
+    pub name: String,
+    /// The hash of the present version.
+    pub hash: String,
+    /// How many versions are kept.
+    pub versions: usize,
+    /// Where the present version came from: `built-in`, a user, `operator`, or a file.
+    pub origin: String,
+    /// Size of the source, bytes.
+    pub bytes: usize,
+    /// The handlers that it defines.
+    pub handlers: Vec<String>,
+    /// Handler calls of the present version on this node since it was loaded or the node started.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+    /// The source, in the answer to [`ShowScript`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// Why the library refused. The present version of the name is what it was before.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LibraryError {
+    /// The name is not a name.
+    #[error("{0:?} is no name for a script: use 1 to 128 letters, digits, '_', '-', '.' or '/'")]
+    BadName(String),
+    /// The source does not compile or is no script: file, line, column, reason.
+    #[error("{0}")]
+    BadScript(String),
+    /// There is no script of this name.
+    #[error("no script {0}; ASO.SCRIPT LIST shows the names")]
+    NoScript(String),
+    /// There is no former version to go back to.
+    #[error("script {0} has no former version to go back to")]
+    NoFormerVersion(String),
+    /// The node holds as many names as it may.
+    #[error("the node holds {0} named scripts, which is as many as it may; drop one first")]
+    TooMany(usize),
+    /// The version could not be made durable.
+    #[error("the script could not be stored: {0}")]
+    Unavailable(String),
+}
+
+macro_rules! library_messages {
+    ($($message:ident -> $reply:ty;)*) => { $(
+        impl Message for $message {
+            type Reply = Result<$reply, LibraryError>;
+            const NAME: &'static str = concat!("aso::", stringify!($message));
+        }
+    )* };
+}
+
+library_messages! {
+    LoadScript -> ScriptHash;
+    ListScripts -> Vec<ScriptSummary>;
+    ShowScript -> ScriptSummary;
+    DropScript -> ();
+    RollbackScript -> ScriptHash;
+}
+
+/// Removes every object of this node, from memory and from storage, and disarms every timer. Scripts stay.
+#[derive(Clone, Debug)]
+pub struct Clear;
+
+impl Message for Clear {
+    type Reply = Result<(), Refusal>;
+    const NAME: &'static str = "aso::Clear";
+}
+
+/// The way to objects and scripts.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The way to every object.
+    pub directory: Directory,
+    /// See [`LoadScript`].
+    pub load_script: Handle<LoadScript>,
+    /// See [`ListScripts`].
+    pub list_scripts: Handle<ListScripts>,
+    /// See [`ShowScript`].
+    pub show_script: Handle<ShowScript>,
+    /// See [`DropScript`].
+    pub drop_script: Handle<DropScript>,
+    /// See [`RollbackScript`].
+    pub rollback_script: Handle<RollbackScript>,
+    /// See [`Clear`].
+    pub clear: Handle<Clear>,
+}
+
+impl Service {
+    /// A way to nobody yet, through this many shards.
+    pub fn vacant(clock: &Clock, shards: usize) -> Self {
+        Service {
+            directory: Directory::new((0..shards).map(|_| Handle::vacant(clock)).collect()),
+            load_script: Handle::vacant(clock),
+            list_scripts: Handle::vacant(clock),
+            show_script: Handle::vacant(clock),
+            drop_script: Handle::vacant(clock),
+            rollback_script: Handle::vacant(clock),
+            clear: Handle::vacant(clock),
+        }
+    }
+}
+
+/// What an object's script reference reads as for people: its name, or the short hash.
+impl std::fmt::Display for ScriptRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.follows {
+            Some(name) => formatter.write_str(name),
+            None => formatter.write_str(&self.hash.short()),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The contract of storage: durable records, scripts, and the index of what is due.
+//!
+//! ```text
+//!     aso, timer, gateway, admin
+//!  -> storage                              (this contract)
+//!     fjall, on the disk
+//! ```
+//!
+//! Two actors serve it: the writer, which commits everything that waits in its mailbox as one batch, and the reader. A
+//! read sees every write that was answered before the read was asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Clock, UnixMillis};
+use crate::handle::Handle;
+use crate::identity::ScriptHash;
+use crate::key::Key;
+use crate::message::Message;
+use crate::record::{Dues, Record};
+
+/// Puts or removes one record, and keeps the index of what is due and the count of objects in step, in one atomic
+/// step. Answers once the change is as durable as `storage.durability` promises.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Which object.
+    pub key: Key,
+    /// The record; none removes it.
+    pub record: Option<Arc<Record>>,
+    /// What the index held for the key before: the writer does not read to find out.
+    pub former: Former,
+    /// Whether somebody waits for the answer to be durable. A change made by a handler is written behind: it is
+    /// committed with the next batch but does not cause an `fsync`.
+    pub behind: bool,
+}
+
+/// What stood in the database under a key before a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Former {
+    /// Whether there was a record.
+    pub present: bool,
+    /// What the index held for it.
+    pub dues: Dues,
+}
+
+impl Former {
+    /// What stands in the database once `record` is written.
+    pub fn of(record: Option<&Record>) -> Self {
+        Former { present: record.is_some(), dues: record.map(Record::dues).unwrap_or_default() }
+    }
+}
+
+/// Reads one record.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Which object.
+    pub key: Key,
+}
+
+/// Reads keys in their order in the database.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// Starts behind this key; from the first if none.
+    pub after: Option<Key>,
+    /// At most this many keys, up to [`crate::limits::PAGE_ITEMS`].
+    pub limit: usize,
+}
+
+/// One page of a scan.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The keys with their records, as far as they could be read.
+    pub items: Vec<(Key, Arc<Record>)>,
+    /// Where the next page starts; none if this was the last.
+    pub next: Option<Key>,
+}
+
+/// Reads the index of what is due, in the order of time.
+#[derive(Clone, Debug)]
+pub struct ReadDues {
+    /// Starts behind this entry; from the first if none.
+    pub after: Option<(UnixMillis, Key)>,
+    /// At most this many entries.
+    pub limit: usize,
+}
+
+/// Stores the source of a script under its hash, and how a name stands, in one atomic and durable step.
+#[derive(Clone, Debug)]
+pub struct WriteScript {
+    /// Sources to keep; those that are stored already cost nothing.
+    pub sources: Vec<Arc<str>>,
+    /// The name to set, with its versions, newest last; an empty list forgets the name.
+    pub name: Option<(Arc<str>, Vec<NamedVersion>)>,
+}
+
+/// One version of a named script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedVersion {
+    /// The source's hash.
+    pub hash: ScriptHash,
+    /// Who loaded it.
+    pub origin: String,
+    /// When.
+    pub loaded: UnixMillis,
+}
+
+/// Reads the source of a script.
+#[derive(Clone, Debug)]
+pub struct ReadScript {
+    /// Its hash.
+    pub hash: ScriptHash,
+}
+
+/// Reads every named script.
+#[derive(Clone, Debug)]
+pub struct ReadNames;
+
+/// Removes every record and every due entry; scripts and names stay.
+#[derive(Clone, Debug)]
+pub struct Clear;
+
+/// Answers how the database stands.
+#[derive(Clone, Debug)]
+pub struct ReadStatus;
+
+/// How the database stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Records stored.
+    pub objects: u64,
+    /// Records that could not be read and were set aside.
+    pub unreadable: u64,
+    /// Why the store takes no writes now, if it does not.
+    pub read_only: Option<String>,
+    /// Bytes free on the file system of the data directory.
+    pub disk_free: u64,
+    /// Bytes that the database takes on the disk.
+    pub disk_used: u64,
+    /// Batches committed since the start.
+    pub commits: u64,
+    /// Changes committed since the start.
+    pub writes: u64,
+}
+
+/// Why a write did not happen. The record is as it was before.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// The disk is full, or nearly: the store is read-only until there is room.
+    #[error("{0}")]
+    ReadOnly(String),
+    /// The database refused. The store is read-only until it accepts a write again.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why a read failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ReadError {
+    /// The stored bytes are no record: they were set aside, where `comet ctl inspect storage` counts them.
+    #[error("the record of {key} is unreadable ({reason}); it was set aside")]
+    Unreadable {
+        /// Whose record.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database failed. Another try may succeed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+macro_rules! messages {
+    ($($message:ident -> $reply:ty;)*) => { $(
+        impl Message for $message {
+            type Reply = $reply;
+            const NAME: &'static str = concat!("storage::", stringify!($message));
+        }
+    )* };
+}
+
+messages! {
+    Write -> Result<(), WriteError>;
+    WriteScript -> Result<(), WriteError>;
+    Clear -> Result<(), WriteError>;
+    Read -> Result<Option<Arc<Record>>, ReadError>;
+    Scan -> Result<Page, ReadError>;
+    ReadDues -> Result<Vec<(UnixMillis, Key)>, ReadError>;
+    ReadScript -> Result<Option<Arc<str>>, ReadError>;
+    ReadNames -> Result<Vec<(Arc<str>, Vec<NamedVersion>)>, ReadError>;
+    ReadStatus -> Status;
+}
+
+/// The way to storage.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// See [`Write`].
+    pub write: Handle<Write>,
+    /// See [`WriteScript`].
+    pub write_script: Handle<WriteScript>,
+    /// See [`Clear`].
+    pub clear: Handle<Clear>,
+    /// See [`Read`].
+    pub read: Handle<Read>,
+    /// See [`Scan`].
+    pub scan: Handle<Scan>,
+    /// See [`ReadDues`].
+    pub read_dues: Handle<ReadDues>,
+    /// See [`ReadScript`].
+    pub read_script: Handle<ReadScript>,
+    /// See [`ReadNames`].
+    pub read_names: Handle<ReadNames>,
+    /// See [`ReadStatus`].
+    pub read_status: Handle<ReadStatus>,
+    /// Whether writes are taken now.
+    pub gate: Gate,
+}
+
+impl Service {
+    /// A way to nobody yet.
+    pub fn vacant(clock: &Clock) -> Self {
+        Service {
+            write: Handle::vacant(clock),
+            write_script: Handle::vacant(clock),
+            clear: Handle::vacant(clock),
+            read: Handle::vacant(clock),
+            scan: Handle::vacant(clock),
+            read_dues: Handle::vacant(clock),
+            read_script: Handle::vacant(clock),
+            read_names: Handle::vacant(clock),
+            read_status: Handle::vacant(clock),
+            gate: Gate::default(),
+        }
+    }
+}
+
+/// Whether the store takes writes: what writers ask before they acknowledge a write that nobody waits for. Copies share
+/// it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    /// Whether writes are refused now.
+    pub fn is_shut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Shuts or opens the gate; whether that changed anything. For storage.
+    pub fn set_shut(&self, shut: bool) -> bool {
+        self.0.swap(shut, Ordering::Relaxed) != shut
+    }
+}

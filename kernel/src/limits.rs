@@ -1,0 +1,61 @@
+//! Every fixed bound of the node in one place, with the checks between them.
+//!
+//! What an operator may change is in [`crate::settings`]; what stands here is part of the contract with clients and
+//! script authors, or keeps a stack or a queue finite.
+
+/// Longest key in bytes.
+pub const KEY_BYTES: usize = 1_024;
+/// Largest value in bytes, encoded.
+pub const VALUE_BYTES: usize = 1 << 20;
+/// How deeply a value may nest arrays and maps. Small enough for every recursive walk on a 2 MiB stack.
+pub const VALUE_DEPTH: usize = 32;
+/// Largest script source in bytes.
+pub const SCRIPT_BYTES: usize = 8 << 10;
+/// Longest name of a script in bytes.
+pub const SCRIPT_NAME_BYTES: usize = 128;
+/// Versions that a node keeps of a named script.
+pub const SCRIPT_VERSIONS: usize = 16;
+/// Named scripts that a node keeps.
+pub const SCRIPT_NAMES: usize = 4_096;
+/// Child keys of an object that its script may reach: `comet.getASOKey(n)`.
+pub const CHILD_KEYS: usize = 5;
+/// Lines in an object's log ring.
+pub const LOG_LINES: usize = 64;
+/// Longest line in an object's log ring, in bytes; longer ones are cut.
+pub const LOG_LINE_BYTES: usize = 256;
+/// Longest text that a script's `throw` may carry to a client, in bytes; longer ones are cut.
+pub const REFUSAL_BYTES: usize = 1_024;
+/// Largest reply of a handler in bytes, encoded.
+pub const REPLY_BYTES: usize = VALUE_BYTES + (64 << 10);
+/// Largest RESP request in bytes: a value, a key, a script and room for the words.
+pub const RESP_REQUEST_BYTES: usize = VALUE_BYTES + KEY_BYTES + SCRIPT_BYTES + (64 << 10);
+/// Most words of one RESP request.
+pub const RESP_REQUEST_WORDS: usize = 1 << 16;
+/// Largest frame on the admin socket in bytes.
+pub const ADMIN_FRAME_BYTES: usize = 4 << 20;
+/// Answers in one page of a scan or list.
+pub const PAGE_ITEMS: usize = 1_000;
+/// Longest pattern of a list or scan command, in bytes.
+pub const PATTERN_BYTES: usize = 256;
+/// Messages in the mailbox of a system actor.
+pub const SYSTEM_MAILBOX: usize = 4_096;
+/// Messages in the mailbox of a shard or of the storage actor, which all requests share.
+pub const SHARED_MAILBOX: usize = 65_536;
+/// Messages in the mailbox of one object.
+pub const OBJECT_MAILBOX: usize = 1_024;
+/// Requests that may wait while one key is being activated, retired or committed.
+pub const WAITING_PER_KEY: usize = OBJECT_MAILBOX;
+/// Events that a slow follower may lag behind before it is told that it missed some.
+pub const EVENT_BACKLOG: usize = 1_024;
+/// Longest life of an object in seconds: 100 years. Larger claims are clamped to it.
+pub const LIFETIME_SECONDS: u64 = 100 * 366 * 86_400;
+/// Longest interval of an object's timer in seconds.
+pub const TIMER_SECONDS: i64 = 366 * 86_400;
+
+const _: () = assert!(KEY_BYTES < VALUE_BYTES);
+const _: () = assert!(SCRIPT_BYTES < VALUE_BYTES);
+const _: () = assert!(VALUE_BYTES < REPLY_BYTES);
+const _: () = assert!(RESP_REQUEST_BYTES > VALUE_BYTES + KEY_BYTES + SCRIPT_BYTES);
+const _: () = assert!(ADMIN_FRAME_BYTES > REPLY_BYTES, "an object's value fits into an admin answer");
+const _: () = assert!(OBJECT_MAILBOX <= SHARED_MAILBOX);
+const _: () = assert!(PAGE_ITEMS * KEY_BYTES < ADMIN_FRAME_BYTES, "a page of the longest keys fits into a frame");

@@ -1,0 +1,75 @@
+//! What every request carries: an id, a deadline and, if somebody follows it, a trace.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Moment;
+
+/// Tells requests apart within one run of the node. The answer repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// An id that no other request of this process has.
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        RequestId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The envelope data of a request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Repeated by the answer.
+    pub id: RequestId,
+    /// When the asker stops waiting; work past it is wasted.
+    pub deadline: Moment,
+    /// Collects the hops if somebody follows this request.
+    pub trace: Option<Trace>,
+}
+
+impl Request {
+    /// A request that nobody traces.
+    pub fn until(deadline: Moment) -> Self {
+        Request { id: RequestId::fresh(), deadline, trace: None }
+    }
+
+    /// The same request, followed.
+    pub fn traced(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    /// Notes a hop if somebody follows this request.
+    pub fn hop(&self, actor: &str, message: &'static str) {
+        if let Some(trace) = &self.trace {
+            trace.hop(actor, message);
+        }
+    }
+}
+
+/// The path of one request through the actors.
+#[derive(Clone, Debug, Default)]
+pub struct Trace(Arc<Mutex<Vec<Hop>>>);
+
+/// One stop on the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// The path of the actor in the supervision tree, without the number of a shard or connection.
+    pub actor: String,
+    /// The message it took in.
+    pub message: &'static str,
+}
+
+impl Trace {
+    /// Notes a hop.
+    pub fn hop(&self, actor: &str, message: &'static str) {
+        let hop = Hop { actor: actor.to_owned(), message };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(hop);
+    }
+
+    /// The hops so far, in order.
+    pub fn hops(&self) -> Vec<Hop> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

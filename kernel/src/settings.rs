@@ -1,0 +1,407 @@
+//! The node's configuration: every field once, with its default, range and meaning.
+//!
+//! Layered: defaults, a file in TOML, `COMET_*` variables of the environment, flags; each layer overrides those before
+//! it. The kernel does no I/O: it is handed the file's text and the variables.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the sections, their defaults, their checks and their annotated text from one source.
+macro_rules! settings {
+    ($(
+        $(#[doc = $about:literal])+
+        $section:ident: $Section:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $field:ident: $kind:ty = $default:expr $(, $range:expr)?;
+            )+
+        }
+    )+) => {
+        /// The node's configuration.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Settings {
+            $( $(#[doc = $about])+ pub $section: $Section, )+
+        }
+
+        $(
+            $(#[doc = $about])+
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct $Section {
+                $( $(#[doc = $doc])+ pub $field: $kind, )+
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    $Section { $( $field: $default, )+ }
+                }
+            }
+        )+
+
+        impl Settings {
+            fn check_ranges(&self) -> Result<(), SettingsError> {
+                $( $( $(
+                    let (range, value) = ($range, self.$section.$field);
+                    if !range.contains(&value) {
+                        return Err(SettingsError::OutOfRange {
+                            field: concat!(stringify!($section), ".", stringify!($field)),
+                            value: value.to_string(),
+                            range: format!("{} to {}", range.start(), range.end()),
+                        });
+                    }
+                )? )+ )+
+                Ok(())
+            }
+
+            /// An annotated file with every field at its default.
+            pub fn annotated() -> String {
+                let mut text = String::from(PREAMBLE);
+                let defaults = Settings::default();
+                $(
+                    text.push('\n');
+                    $( comment(&mut text, $about); )+
+                    let _infallible = writeln!(text, "[{}]", stringify!($section));
+                    $(
+                        $( comment(&mut text, $doc); )+
+                        $( comment(&mut text, &format!(" Range: {} to {}.", $range.start(), $range.end())); )?
+                        let default = defaults.$section.$field.toml();
+                        let _infallible = writeln!(text, "{} = {default}", stringify!($field));
+                    )+
+                )+
+                text
+            }
+
+            /// Every field, as `section.field`.
+            pub const FIELDS: &'static [&'static str] = &[
+                $( $( concat!(stringify!($section), ".", stringify!($field)), )+ )+
+            ];
+        }
+    };
+}
+
+const PREAMBLE: &str = "\
+# The configuration of a Comet node. Every field stands here with its default: a file needs only those that differ.
+# `comet node --config FILE` reads it; COMET_SECTION__FIELD in the environment overrides it; flags override both.
+";
+
+settings! {
+    /// The database.
+    storage: Storage {
+        /// What an acknowledged write survives. `always`: a crash and the loss of power. `interval`: a crash; the loss of
+        /// power costs what came after the last flush. `none`: either may cost what came after the last flush.
+        durability: Durability = Durability::Always;
+        /// Milliseconds between flushes of what handlers changed, and of everything under `interval` and `none`.
+        flush_interval_ms: u64 = 100_u64, 1..=60_000_u64;
+        /// MiB of memory for the database's cache of blocks.
+        cache_mib: u64 = 32_u64, 1..=65_536_u64;
+        /// MiB of journal on the disk. A start replays it, so that more makes writes steadier and starts slower.
+        journal_mib: u64 = 64_u64, 64..=4_096_u64;
+        /// MiB that must stay free on the disk. With less the node takes no writes.
+        min_free_mib: u64 = 256_u64, 1..=1_048_576_u64;
+    }
+    /// The hosting of objects.
+    aso: Aso {
+        /// Threads that host objects; 0 is one fewer than the processor has cores, and at least one.
+        shards: u64 = 0_u64, 0..=256_u64;
+        /// MiB that values and active objects may take in memory before those not used for longest leave it.
+        memory_mib: u64 = 256_u64, 1..=1_048_576_u64;
+        /// Seconds without use after which an object leaves memory.
+        idle_seconds: u64 = 300_u64, 1..=86_400_u64;
+        /// Longest life of an object in seconds; 0 is no limit.
+        max_ttl_seconds: u64 = 0_u64, 0..=3_162_240_000_u64;
+        /// Operations of one handler call.
+        operations: u64 = 100_000_u64, 1_000..=10_000_000_u64;
+        /// Milliseconds of processor time of one handler call.
+        cpu_ms: u64 = 20_u64, 1..=1_000_u64;
+        /// KiB that one handler call may hold at once.
+        memory_kib: u64 = 1_024_u64, 64..=4_096_u64;
+        /// Bytes of one string in a script.
+        string_bytes: u64 = 32_768_u64, 256..=65_536_u64;
+        /// Items of one array or map in a script.
+        items: u64 = 1_000_u64, 16..=1_000_u64;
+        /// Bytes of an object's serialized state.
+        state_bytes: u64 = 65_536_u64, 1_024..=1_048_576_u64;
+        /// Depth of calls in a script.
+        call_depth: u64 = 32_u64, 4..=32_u64;
+        /// Requests that one object may park with `comet.later()`.
+        parked: u64 = 64_u64, 0..=1_024_u64;
+        /// Seconds after which a parked request ends with a time-out.
+        parked_seconds: u64 = 30_u64, 1..=3_600_u64;
+        /// Milliseconds of processor time that one object may use in each second, averaged over ten.
+        cpu_share_ms: u64 = 100_u64, 1..=1_000_u64;
+        /// Calls of one object in each second by everyone; 0 is no limit.
+        calls_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;
+        /// Calls of one object in each second by one caller; 0 is no limit.
+        caller_calls_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;
+        /// Failures after which an object is quarantined.
+        quarantine_failures: u64 = 5_u64, 1..=1_000_u64;
+        /// Seconds within which they count.
+        quarantine_seconds: u64 = 60_u64, 1..=86_400_u64;
+    }
+    /// The library of named scripts.
+    scripts: Scripts {
+        /// A folder to watch: `NAME.rhai` becomes the script NAME when it is saved. Empty: none.
+        dir: String = String::new();
+    }
+    /// Timers.
+    timer: Timer {
+        /// By up to this part of its interval, in percent, a tick comes later by chance, so that timers set together
+        /// drift apart.
+        jitter_percent: u64 = 5_u64, 0..=50_u64;
+    }
+    /// The Redis protocol.
+    gateway: Gateway {
+        /// Address and port to listen on; port 0 picks a free one.
+        listen: String = String::from("127.0.0.1:7379");
+        /// Connections at once; more are refused.
+        max_connections: u64 = 10_000_u64, 1..=100_000_u64;
+        /// Threads for connections; 0 shares the threads that host objects.
+        threads: u64 = 0_u64, 0..=256_u64;
+        /// Milliseconds after which a request that has no answer ends with an error.
+        request_timeout_ms: u64 = 35_000_u64, 100..=3_600_000_u64;
+        /// Seconds without a request after which a connection is closed; 0 is never.
+        idle_seconds: u64 = 0_u64, 0..=86_400_u64;
+        /// Requests in each second of one client address; 0 is no limit.
+        requests_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;
+        /// Who may log in with `AUTH`: a list of tables with `name`, `password_sha256` (hexadecimal) and `operator`
+        /// (true or false). With none, every client is the user `default`, and an operator if it is on this machine.
+        users: Vec<User> = Vec::new();
+    }
+    /// The admin socket.
+    admin: Admin {
+        /// Path of the Unix socket. Empty: `admin.sock` in the data directory.
+        socket: String = String::new();
+        /// Connections at once; more are refused.
+        max_connections: u64 = 32_u64, 1..=1_024_u64;
+    }
+    /// What the node tells about itself on its standard error.
+    log: Log {
+        /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,comet_storage=debug`.
+        filter: String = String::from("info");
+    }
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A crash of the node and of the machine.
+    Always,
+    /// A crash of the node.
+    Interval,
+    /// Nothing for certain.
+    None,
+}
+
+/// Who may log in at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// SHA-256 of the password, 64 hexadecimal digits.
+    pub password_sha256: String,
+    /// Whether the user may do what changes the node: `FLUSHDB`, loading scripts.
+    #[serde(default)]
+    pub operator: bool,
+}
+
+/// What is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// It cannot be read: syntax, an unknown field, a wrong type.
+    #[error("{origin}: {reason}")]
+    Unreadable {
+        /// The file, or the environment.
+        origin: String,
+        /// What is wrong, with line or field.
+        reason: String,
+    },
+    /// A field lies outside its range.
+    #[error("{field} is {value}; it must be {range}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        range: String,
+    },
+    /// A field has a form that cannot be right.
+    #[error("{field}: {reason}")]
+    Malformed {
+        /// The field.
+        field: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
+}
+
+/// A file's name and text.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// The name, for errors.
+    pub name: &'a str,
+    /// What it holds.
+    pub text: &'a str,
+}
+
+impl Settings {
+    /// Puts the layers together and checks the outcome. `flags` are pairs of `section.field` and text.
+    pub fn layered(
+        file: Option<File<'_>>,
+        environment: HashMap<String, String>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut settings = Settings::default();
+        if let Some(file) = file {
+            let source = config::File::from_str(file.text, config::FileFormat::Toml);
+            settings = overlay(file.name, config::Config::builder().add_source(source))?;
+            // Field names are checked by `deny_unknown_fields`; ranges below, where the file can still be named.
+            settings.check().map_err(|error| SettingsError::Unreadable {
+                origin: file.name.to_owned(),
+                reason: error.to_string(),
+            })?;
+        }
+        let known = environment.keys().filter(|name| name.starts_with("COMET_")).count();
+        if known > 0 || !flags.is_empty() {
+            let environment = config::Environment::with_prefix("COMET")
+                .prefix_separator("_")
+                .separator("__")
+                .try_parsing(true)
+                .source(Some(environment));
+            let base = config::Config::try_from(&settings).map_err(|error| unreadable("defaults", &error))?;
+            let mut builder = config::Config::builder().add_source(base).add_source(environment);
+            for (field, text) in flags {
+                builder = builder.set_override(field, text.as_str()).map_err(|error| unreadable("flags", &error))?;
+            }
+            settings = overlay("environment and flags", builder)?;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Whether every field lies in its range and has a form that can be right.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.check_ranges()?;
+        for (number, user) in self.gateway.users.iter().enumerate() {
+            let malformed = |reason: &str| SettingsError::Malformed {
+                field: format!("gateway.users[{number}]"),
+                reason: reason.to_owned(),
+            };
+            let digest = &user.password_sha256;
+            if digest.len() != 64 || !digest.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(malformed("password_sha256 must be 64 hexadecimal digits, as `sha256sum` prints them"));
+            }
+            if user.name.is_empty() {
+                return Err(malformed("name must not be empty"));
+            }
+        }
+        self.gateway.listen.parse::<std::net::SocketAddr>().map_err(|_| SettingsError::Malformed {
+            field: "gateway.listen".to_owned(),
+            reason: format!("{:?} is no address with a port, such as 127.0.0.1:7379", self.gateway.listen),
+        })?;
+        Ok(())
+    }
+}
+
+fn overlay(
+    origin: &str,
+    builder: config::ConfigBuilder<config::builder::DefaultState>,
+) -> Result<Settings, SettingsError> {
+    let layers = builder.build().map_err(|error| unreadable(origin, &error))?;
+    layers.try_deserialize().map_err(|error| unreadable(origin, &error))
+}
+
+fn unreadable(origin: &str, error: &config::ConfigError) -> SettingsError {
+    SettingsError::Unreadable { origin: origin.to_owned(), reason: error.to_string() }
+}
+
+fn comment(text: &mut String, line: &str) {
+    let _infallible = writeln!(text, "#{line}");
+}
+
+/// A default as TOML writes it.
+trait Toml {
+    fn toml(&self) -> String;
+}
+
+impl Toml for u64 {
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Toml for String {
+    fn toml(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+impl Toml for Durability {
+    fn toml(&self) -> String {
+        format!("{self:?}").to_lowercase().toml()
+    }
+}
+
+impl Toml for Vec<User> {
+    fn toml(&self) -> String {
+        assert!(self.is_empty(), "no user is there by default");
+        "[]".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_text(text: &str) -> Result<Settings, SettingsError> {
+        Settings::layered(Some(File { name: "comet.toml", text }), HashMap::new(), &[])
+    }
+
+    #[test]
+    fn the_annotated_file_says_the_defaults_and_nothing_else() {
+        let annotated = Settings::annotated();
+        assert_eq!(from_text(&annotated), Ok(Settings::default()));
+        for field in Settings::FIELDS {
+            let (_, name) = field.split_once('.').expect("section.field");
+            assert!(annotated.contains(&format!("\n{name} = ")), "{field} is missing");
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_its_file() {
+        let error = from_text("[storage]\nflush = 3\n").expect_err("unknown").to_string();
+        assert!(error.contains("comet.toml") && error.contains("flush"), "{error}");
+    }
+
+    #[test]
+    fn a_field_out_of_range_is_named_with_its_file_and_range() {
+        let error = from_text("[aso]\ncpu_ms = 0\n").expect_err("out of range").to_string();
+        assert!(error.contains("comet.toml") && error.contains("aso.cpu_ms is 0; it must be 1 to 1000"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_flags_override_both() {
+        let file = File { name: "comet.toml", text: "[aso]\ncpu_ms = 5\nshards = 1\n[storage]\ncache_mib = 9" };
+        let environment = HashMap::from([
+            ("COMET_ASO__CPU_MS".to_owned(), "7".to_owned()),
+            ("COMET_ASO__SHARDS".to_owned(), "3".to_owned()),
+            ("PATH".to_owned(), "/bin".to_owned()),
+        ]);
+        let flags = [("aso.shards", "4".to_owned()), ("gateway.listen", "127.0.0.1:0".to_owned())];
+        let settings = Settings::layered(Some(file), environment, &flags).expect("well-formed");
+        assert_eq!((settings.storage.cache_mib, settings.aso.cpu_ms, settings.aso.shards), (9, 7, 4));
+        assert_eq!(settings.gateway.listen, "127.0.0.1:0");
+    }
+
+    #[test]
+    fn a_misspelt_variable_of_the_environment_is_refused() {
+        let environment = HashMap::from([("COMET_ASO__CPU".to_owned(), "7".to_owned())]);
+        let error = Settings::layered(None, environment, &[]).expect_err("unknown").to_string();
+        assert!(error.contains("environment") && error.contains("cpu"), "{error}");
+    }
+}
