@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::prelude::{ActorContext, ActorFutureExt, AsyncContext};
+use actix::prelude::{ActorContext, ActorFutureExt, ActorState, AsyncContext};
 
 use crate::clock::Clock;
 use crate::exit::{Exit, Guard};
@@ -49,6 +49,12 @@ pub trait Work<A: Actor> {
         F: Future<Output = O> + 'static,
         O: 'static;
 
+    /// Runs a future and gives its output to the actor, which handles no message in the meantime.
+    fn hold<F, O>(&mut self, future: F, finish: impl FnOnce(&mut A, O, &mut Context<A>) + 'static)
+    where
+        F: Future<Output = O> + 'static,
+        O: 'static;
+
     /// Runs `work` once `duration` has passed on `clock`.
     fn after(&mut self, clock: &Clock, duration: Duration, work: impl FnOnce(&mut A, &mut Context<A>) + 'static);
 
@@ -71,12 +77,26 @@ impl<A: Actor> Work<A> for Context<A> {
         self.spawn(work.map(|output, host: &mut Host<A>, context| finish(&mut host.actor, output, context)));
     }
 
+    fn hold<F, O>(&mut self, future: F, finish: impl FnOnce(&mut A, O, &mut Context<A>) + 'static)
+    where
+        F: Future<Output = O> + 'static,
+        O: 'static,
+    {
+        let work = actix::fut::wrap_future::<F, Host<A>>(future);
+        self.wait(work.map(|output, host: &mut Host<A>, context| finish(&mut host.actor, output, context)));
+    }
+
     fn after(&mut self, clock: &Clock, duration: Duration, work: impl FnOnce(&mut A, &mut Context<A>) + 'static) {
         self.then(clock.sleep(duration), |actor, (), context| work(actor, context));
     }
 
     fn finish(&mut self) {
-        self.stop();
+        let end = actix::fut::ready(()).map(|(), host: &mut Host<A>, context: &mut Context<A>| {
+            host.guard.ends(Exit::Stopped);
+            context.stop();
+        });
+        // What is waited for comes before the next message.
+        self.wait(end);
     }
 
     fn door<M: Message>(&self, meter: &Arc<Meter>) -> Door<M>
@@ -94,6 +114,8 @@ pub(crate) enum System {
     Probe(Responder<()>),
     /// Finish your work and end.
     Stop,
+    /// End at once.
+    Kill,
     /// Hold messages back.
     Suspend,
     /// Handle what you held back, and go on.
@@ -104,7 +126,11 @@ impl actix::Message for System {
     type Result = ();
 }
 
-type Held<A> = Box<dyn FnOnce(&mut A, &mut Context<A>)>;
+type Held<A> = Box<dyn FnOnce(&mut Host<A>, &mut Context<A>)>;
+
+/// Messages that an actor handles before whatever else runs on its thread has a turn. actix itself empties a mailbox to
+/// its end, so that an actor whose mailbox is filled as fast as it is emptied would have the thread for itself.
+const TURN: usize = 128;
 
 /// What actix runs: an actor and the kernel's part in it.
 pub struct Host<A: Actor> {
@@ -113,11 +139,20 @@ pub struct Host<A: Actor> {
     mailbox: usize,
     guard: Guard,
     held: Option<VecDeque<Held<A>>>,
+    handled: usize,
 }
 
 impl<A: Actor> Host<A> {
     pub(crate) fn new(actor: A, path: Arc<str>, mailbox: usize, guard: Guard) -> Self {
-        Host { actor, path, mailbox, guard, held: None }
+        Host { actor, path, mailbox, guard, held: None, handled: 0 }
+    }
+
+    /// Starts the actor on this thread. Its mailbox has its full size before anyone can send.
+    pub(crate) fn launch(self) -> actix::Addr<Self> {
+        actix::Actor::create(|context| {
+            context.set_mailbox_capacity(self.mailbox);
+            self
+        })
     }
 
     fn stop(&mut self, context: &mut Context<A>) {
@@ -130,7 +165,24 @@ impl<A: Actor> Host<A> {
 
     fn resume(&mut self, context: &mut Context<A>) {
         for work in self.held.take().into_iter().flatten() {
-            work(&mut self.actor, context);
+            work(self, context);
+        }
+    }
+
+    fn handle<M: Message>(&mut self, message: M, responder: Responder<M::Reply>, context: &mut Context<A>)
+    where
+        A: Handler<M>,
+    {
+        if let Some(request) = message.request() {
+            request.hop(&self.path, message.label());
+        }
+        self.actor.handle(message, responder, context);
+    }
+
+    fn take_turns(&mut self, context: &mut Context<A>) {
+        self.handled += 1;
+        if self.handled.is_multiple_of(TURN) {
+            context.wait(actix::fut::wrap_future(tokio::task::yield_now()));
         }
     }
 }
@@ -139,13 +191,15 @@ impl<A: Actor> actix::Actor for Host<A> {
     type Context = Context<A>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(self.mailbox);
         self.actor.started(context);
     }
 
-    /// Runs during the unwind of a panic as well, so it only sets a flag.
-    fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
-        self.guard.ends(Exit::Stopped);
+    /// Runs during the unwind of a panic and at the end of the thread as well, so it only sets a flag, and only if the
+    /// actor ends because nobody can reach it any more. Who ends it otherwise has said why.
+    fn stopping(&mut self, context: &mut Self::Context) -> actix::Running {
+        if context.state() == ActorState::Running {
+            self.guard.ends(Exit::Stopped);
+        }
         actix::Running::Stop
     }
 }
@@ -157,6 +211,10 @@ impl<A: Actor> actix::Handler<System> for Host<A> {
         match system {
             System::Probe(responder) => responder.answer(()),
             System::Stop => self.stop(context),
+            System::Kill => {
+                self.guard.ends(Exit::Killed);
+                context.stop();
+            }
             System::Suspend => {
                 self.held.get_or_insert_default();
             }
@@ -170,21 +228,19 @@ impl<A: Handler<M>, M: Message> actix::Handler<Mail<M>> for Host<A> {
 
     fn handle(&mut self, mail: Mail<M>, context: &mut Self::Context) {
         let Mail { message, responder, passage } = mail;
+        self.take_turns(context);
         if let Some(held) = &mut self.held {
             // Past the mailbox's bound the message is dropped with its responder, which tells the asker.
             if held.len() < self.mailbox {
-                held.push_back(Box::new(move |actor, context| {
+                held.push_back(Box::new(move |host, context| {
                     drop(passage);
-                    actor.handle(message, responder, context);
+                    host.handle(message, responder, context);
                 }));
             }
             return;
         }
         drop(passage);
-        if let Some(request) = message.request() {
-            request.hop(&self.path, message.label());
-        }
-        self.actor.handle(message, responder, context);
+        Host::handle(self, message, responder, context);
     }
 }
 

@@ -114,17 +114,16 @@ impl Directory {
 
     fn send(&self, call: Call, responder: CallResponder, now: Moment, ordered: bool) -> Result<(), Refusal> {
         let (mut call, mut responder) = (call, responder);
-        if !ordered {
-            if let Some(entry) = self.0.entries.get(&call.key) {
-                if let Presence::Active(door) = &entry.presence {
-                    entry.touch(now);
-                    match door.forward(call, responder) {
-                        Ok(()) => return Ok(()),
-                        Err((refused, _)) if refused.reason == Reason::Full => return Err(busy("the object")),
-                        // The object has died; its shard will know.
-                        Err((refused, back)) => (call, responder) = (refused.message, back),
-                    }
-                }
+        if !ordered
+            && let Some(entry) = self.0.entries.get(&call.key)
+            && let Presence::Active(door) = &entry.presence
+        {
+            entry.touch(now);
+            match door.forward(call, responder) {
+                Ok(()) => return Ok(()),
+                Err((refused, _)) if refused.reason == Reason::Full => return Err(busy("the object")),
+                // The object has died; its shard will know.
+                Err((refused, back)) => (call, responder) = (refused.message, back),
             }
         }
         let shard = &self.0.shards[self.shard_of(&call.key)];
@@ -174,14 +173,17 @@ impl Directory {
     }
 
     /// Puts a key in memory, in place of how it was there before. `bytes` is what it takes, roughly. For the key's shard.
-    pub fn insert(&self, key: &Key, presence: Presence, bytes: usize, now: Moment) {
+    /// True if it was not in memory at all.
+    pub fn insert(&self, key: &Key, presence: Presence, bytes: usize, now: Moment) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let active = matches!(presence, Presence::Active(_));
         let entry = Entry { presence, bytes, used: AtomicU32::new(seconds(now)) };
         self.0.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
         self.0.active.fetch_add(usize::from(active), Ordering::Relaxed);
         let former = self.0.entries.insert(key.clone(), entry);
+        let new = former.is_none();
         self.forget(former);
+        new
     }
 
     /// Takes a key out of memory. For the key's shard.
@@ -193,10 +195,27 @@ impl Directory {
         Some(presence)
     }
 
-    /// How long a key has not been used; `None` if it is not in memory.
-    pub fn idle(&self, key: &Key, now: Moment) -> Option<Duration> {
-        let used = self.0.entries.get(key)?.used.load(Ordering::Relaxed);
-        Some(Duration::from_secs(u64::from(seconds(now).saturating_sub(used))))
+    /// How long a key has not been used, and what it takes in memory; `None` if it is not there.
+    pub fn idle(&self, key: &Key, now: Moment) -> Option<(Duration, usize)> {
+        let entry = self.0.entries.get(key)?;
+        let used = entry.used.load(Ordering::Relaxed);
+        Some((Duration::from_secs(u64::from(seconds(now).saturating_sub(used))), entry.bytes as usize))
+    }
+
+    /// Whether the actor that the key's entry leads to has ended.
+    pub fn is_dead(&self, key: &Key) -> bool {
+        self.0
+            .entries
+            .get(key)
+            .is_some_and(|entry| matches!(&entry.presence, Presence::Active(door) if !door.is_open()))
+    }
+
+    /// Every key of one shard that is in memory; of active objects only, if so wanted. Goes through the whole table.
+    pub fn keys_of(&self, shard: usize, active_only: bool) -> Vec<Key> {
+        let wanted = |presence: &Presence| !active_only || matches!(presence, Presence::Active(_));
+        let entries =
+            self.0.entries.iter().filter(|entry| wanted(&entry.presence) && self.shard_of(entry.key()) == shard);
+        entries.map(|entry| entry.key().clone()).collect()
     }
 
     /// What is in memory now.

@@ -69,6 +69,7 @@ thread_local! {
 /// # Panics
 ///
 /// If the binary was built with `panic = "abort"`, under which nothing could be supervised.
+#[expect(clippy::assertions_on_constants, reason = "how it was built is known only when it starts")]
 pub fn install_panic_hook() {
     static ONCE: Once = Once::new();
     assert!(cfg!(panic = "unwind"), "supervision needs panic = \"unwind\"; build with that");

@@ -72,6 +72,11 @@ impl<M: Message> Door<M> {
         }
     }
 
+    /// Whether the actor lives.
+    pub fn is_open(&self) -> bool {
+        self.recipient.connected()
+    }
+
     /// Sends a message whose answer nobody wants.
     pub fn tell(&self, message: M) -> Result<(), Refused<M>> {
         self.forward(message, Responder::nobody()).map_err(|(refused, _)| refused)
@@ -86,7 +91,7 @@ impl<M: Message> Door<M> {
             Err(actix::prelude::SendError::Full(mail)) => (mail, Reason::Full),
             Err(actix::prelude::SendError::Closed(mail)) => (mail, Reason::Vacant),
         };
-        self.meter.refuse();
+        mail.passage.turn_back();
         Err((Refused { message: mail.message, reason }, mail.responder))
     }
 }

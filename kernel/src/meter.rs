@@ -63,7 +63,7 @@ impl Meter {
     pub(crate) fn enter(self: &Arc<Self>) -> Passage {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let sent = number.is_multiple_of(SAMPLE).then(|| self.clock.now());
-        Passage { meter: self.clone(), sent }
+        Passage { meter: self.clone(), sent, turned_back: false }
     }
 
     pub(crate) fn refuse(&self) {
@@ -76,10 +76,22 @@ impl Meter {
 pub(crate) struct Passage {
     meter: Arc<Meter>,
     sent: Option<Moment>,
+    turned_back: bool,
+}
+
+impl Passage {
+    /// The message was refused: it never was in the mailbox.
+    pub(crate) fn turn_back(mut self) {
+        self.turned_back = true;
+    }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
+        if self.turned_back {
+            self.meter.sent.fetch_sub(1, Ordering::Relaxed);
+            return self.meter.refuse();
+        }
         self.meter.taken.fetch_add(1, Ordering::Relaxed);
         if let Some(sent) = self.sent {
             let wait = self.meter.clock.now().since(sent).as_nanos() as u64;

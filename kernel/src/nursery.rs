@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use actix::Actor as _;
 use actix::prelude::AsyncContext;
 
 use crate::actor::{Context, Handler, Host};
@@ -54,7 +53,7 @@ impl Nursery {
         N: Send + 'static,
     {
         let host = Host::new(child, self.path.clone(), mailbox, self.guard(parent, name));
-        Door::new(host.start().recipient(), self.meter.clone())
+        Door::new(host.launch().recipient(), self.meter.clone())
     }
 
     /// Runs a future, made on the spot, on `thread`.

@@ -86,3 +86,10 @@ pub struct Dues {
     /// The end of life.
     pub expiry: Option<UnixMillis>,
 }
+
+impl Dues {
+    /// The sooner of the two.
+    pub fn next(self) -> Option<UnixMillis> {
+        self.tick.into_iter().chain(self.expiry).min()
+    }
+}

@@ -176,12 +176,6 @@ impl Registry {
         state.since = self.clock.now();
     }
 
-    pub(crate) fn note_exit(&self, entry: &Entry, exit: &str, restarts: bool) {
-        let mut state = entry.lock();
-        state.last_exit = Some(exit.to_owned());
-        state.restarts += u64::from(restarts);
-    }
-
     fn show(&self, entry: &Entry) -> Listing {
         let state = entry.lock();
         Listing {
@@ -197,6 +191,12 @@ impl Registry {
 }
 
 impl Entry {
+    pub(crate) fn note_exit(&self, exit: &str, restarts: bool) {
+        let mut state = self.lock();
+        state.last_exit = Some(exit.to_owned());
+        state.restarts += u64::from(restarts);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

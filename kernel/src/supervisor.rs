@@ -113,8 +113,8 @@ pub struct Tree {
 impl Tree {
     /// Stops every actor, in reverse order of their start, each after it has finished its work.
     pub async fn stop(self) -> Exit {
-        // A full or closed channel means that the tree is ending already.
-        let _ending = self.signals.try_send(Signal::Stop);
+        // A closed channel means that the tree is ending already.
+        let _ending = self.signals.send(Signal::Stop).await;
         self.ended().await
     }
 
@@ -169,6 +169,10 @@ impl Start for Nested {
 impl Live for mpsc::Sender<Signal> {
     fn stop(&self) {
         let _ending = self.try_send(Signal::Stop);
+    }
+
+    fn suspend(&self, held: bool) {
+        let _ending = self.try_send(Signal::Suspend(held));
     }
 }
 

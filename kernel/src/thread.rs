@@ -14,19 +14,30 @@ pub struct Thread(Arc<Place>);
 #[derive(Debug)]
 struct Place {
     name: &'static str,
-    arbiter: Mutex<Option<ArbiterHandle>>,
+    /// Whether the thread behind it is the place's own, and not one that others count on.
+    own: bool,
+    backing: Mutex<Backing>,
 }
+
+#[derive(Debug)]
+struct Backing {
+    arbiter: Option<ArbiterHandle>,
+    number: Number,
+}
+
+/// Tells the threads apart that were behind one place.
+pub(crate) type Number = u64;
 
 impl Thread {
     /// A place without a thread yet; the first use starts one.
     pub fn new(name: &'static str) -> Self {
-        Thread(Arc::new(Place { name, arbiter: Mutex::new(None) }))
+        Thread(Arc::new(Place { name, own: true, backing: Mutex::new(Backing { arbiter: None, number: 0 }) }))
     }
 
     /// The thread on which this is called, which must be an actix system's or arbiter's.
     pub fn current() -> Self {
-        let arbiter = Mutex::new(Some(actix::Arbiter::current()));
-        Thread(Arc::new(Place { name: "current", arbiter }))
+        let backing = Backing { arbiter: Some(actix::Arbiter::current()), number: 0 };
+        Thread(Arc::new(Place { name: "current", own: false, backing: Mutex::new(backing) }))
     }
 
     /// What it is called.
@@ -40,15 +51,25 @@ impl Thread {
     ///
     /// If no actix system runs, or the operating system gives no thread.
     pub fn run(&self, work: impl FnOnce() + Send + 'static) {
-        let mut arbiter = self.0.arbiter.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = arbiter.get_or_insert_with(|| actix::Arbiter::new().handle());
-        handle.spawn_fn(work);
+        self.place(work);
     }
 
-    /// Abandons the thread; the next use starts another. What runs on the old one ends when it next yields.
-    pub(crate) fn renew(&self) {
-        let old = self.0.arbiter.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(old) = old {
+    /// As [`Thread::run`]; says on which of its threads.
+    pub(crate) fn place(&self, work: impl FnOnce() + Send + 'static) -> Number {
+        let mut backing = self.0.backing.lock().unwrap_or_else(PoisonError::into_inner);
+        backing.arbiter.get_or_insert_with(|| actix::Arbiter::new().handle()).spawn_fn(work);
+        backing.number
+    }
+
+    /// Abandons the thread of this number, unless that has happened already; the next use starts another. What runs on
+    /// the old one ends when it next yields. A thread that is not the place's own stays.
+    pub(crate) fn renew(&self, number: Number) {
+        let mut backing = self.0.backing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.own || backing.number != number {
+            return;
+        }
+        backing.number += 1;
+        if let Some(old) = backing.arbiter.take() {
             old.stop();
         }
     }

@@ -1,0 +1,24 @@
+//! The hosting of active storage objects.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`hosting`] | the branch of the supervision tree: the way in |
+//! | `library` | the actor that owns named scripts; built-in scripts; the watched folder |
+//! | `shard` | the actors that own plain values and activate objects |
+//! | `object` | one actor for each active object |
+//! | `plain` | what calls do to a plain value: pure decisions |
+//! | `pipeline` | answers that wait for the disk |
+//! | `catalogue` | compiled scripts, shared by all |
+//! | `env` | what the actors of this crate share |
+//! | [`sandbox`] | scripts: compiled, metered, run |
+
+pub mod hosting;
+pub mod sandbox;
+
+mod catalogue;
+mod env;
+mod library;
+mod object;
+mod pipeline;
+mod plain;
+mod shard;

@@ -8,8 +8,11 @@
 //!
 //! Frames are a length of four bytes, big-endian, and that many bytes of MessagePack, at most
 //! [`crate::limits::ADMIN_FRAME_BYTES`]. The client opens with [`Hello`] and the node answers with one of its own; then
-//! each [`Frame`] of the client carries an id that every frame of the answer repeats. A stream of several answers ends
-//! with [`Answer::End`]. The node sends the next frame of a stream only when the client has taken the one before.
+//! each [`Frame`] of the client carries an id that every frame of the answer repeats. A client may send its next request
+//! before the answer; requests of one connection are served one after another.
+//!
+//! A stream of several answers ends with [`Answer::End`], or with a refusal. The node makes the next frame of a stream
+//! only when the socket has taken the one before, so that a slow client holds back its own stream and nothing else.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +33,20 @@ pub struct Hello {
     pub protocol: String,
     /// The version spoken.
     pub version: u32,
+    /// In the node's hello: why it does not serve this client, if it does not. It hangs up then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
 }
 
 impl Hello {
     /// What this build says.
     pub fn own() -> Self {
-        Hello { protocol: "comet".to_owned(), version: VERSION }
+        Hello { protocol: "comet".to_owned(), version: VERSION, refusal: None }
+    }
+
+    /// What a node of this build says to a client that it does not serve.
+    pub fn refusing(reason: impl Into<String>) -> Self {
+        Hello { refusal: Some(reason.into()), ..Hello::own() }
     }
 }
 
@@ -73,7 +84,7 @@ pub enum Command {
         /// Its path.
         path: String,
     },
-    /// The stored objects, page by page. Answers [`Answer::Objects`], several times.
+    /// The stored objects, page by page. Answers [`Answer::Objects`], several times, and [`Answer::End`].
     Objects {
         /// Only keys that match this pattern, in which `*` and `?` stand for any text and any byte.
         pattern: Option<String>,
@@ -85,7 +96,7 @@ pub enum Command {
         /// Which.
         key: Key,
     },
-    /// The quarantined objects. Answers [`Answer::Objects`], several times.
+    /// The quarantined objects. Answers [`Answer::Objects`], several times, and [`Answer::End`].
     Quarantine,
     /// Puts an object into quarantine, by the operator's word. Answers [`Answer::Done`].
     Isolate {
@@ -97,7 +108,8 @@ pub enum Command {
         /// Which.
         key: Key,
     },
-    /// What happens from now on. Answers [`Answer::Event`] until the client goes.
+    /// What happens from now on. Answers [`Answer::Event`] and [`Answer::Missed`] until the client sends its next
+    /// request or the node stops, and then [`Answer::End`].
     Events,
     /// Loads a version of a named script. Answers [`Answer::Hash`].
     LoadScript {
@@ -132,14 +144,16 @@ pub enum Command {
 pub enum Answer {
     /// It is done.
     Done,
-    /// It could not be done; why, and what to do.
-    Failed(String),
+    /// It was not done, and another try would not help: why, and what to do.
+    Refused(String),
+    /// It could not be done now, or nobody knows whether it was: why, and what to do.
+    Unavailable(String),
     /// Actors in the order of the tree.
     Actors(Vec<ActorRow>),
     /// One actor, and the figures that it knows of its own work.
     Actor(ActorRow, Vec<Figures>),
     /// Some objects.
-    Objects(Vec<ObjectRow>),
+    Objects(ObjectPage),
     /// One object: what is known of it, and its log, oldest line first.
     Object(Box<Info>, Vec<String>),
     /// Something happened.
@@ -206,6 +220,19 @@ pub enum Figures {
         /// Bytes, as far as they are counted.
         bytes: u64,
     },
+    /// The actor did not tell in time: it is busy, suspended or being restarted.
+    Silent(String),
+}
+
+/// One page of a list of objects. It may be empty: it tells then how far the search has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectPage {
+    /// The objects that match.
+    pub rows: Vec<ObjectRow>,
+    /// How many objects have been looked at so far.
+    pub scanned: u64,
+    /// How many objects there were when the search began; 0 if storage did not tell.
+    pub total: u64,
 }
 
 /// One object in a list.

@@ -64,8 +64,12 @@ pub enum Op {
     /// The operator's word: handlers off (true) or on again (false). Answers [`Reply::Value`] with a boolean:
     /// whether that changed anything.
     Quarantine(bool),
-    /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`].
-    Retire,
+    /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`], or
+    /// [`Reply::Kept`] if the object does not want to go: it holds parked requests, or the store takes no writes.
+    Retire {
+        /// The node stops: the object goes in any case.
+        force: bool,
+    },
 }
 
 impl Op {
@@ -82,7 +86,7 @@ impl Op {
             Op::Log => "Log",
             Op::Tick => "Tick",
             Op::Quarantine(_) => "Quarantine",
-            Op::Retire => "Retire",
+            Op::Retire { .. } => "Retire",
         }
     }
 

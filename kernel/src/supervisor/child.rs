@@ -1,10 +1,10 @@
 //! Child specifications: how a supervisor makes each of its children, again and again.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Actor as _;
 use actix::Addr;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::meter::Meter;
 use crate::reply::{Pending, pair};
 use crate::request::RequestId;
-use crate::thread::Thread;
+use crate::thread::{Number, Thread};
 
 /// How long a child may take to stop unless its specification says otherwise.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -69,6 +69,8 @@ pub(super) trait Start {
 pub(super) trait Live {
     /// Asks it to finish its work and end.
     fn stop(&self);
+    /// Tells it to end at once. One that is stuck does not hear it.
+    fn kill(&self) {}
     /// Asks it for a sign of progress.
     fn probe(&self) -> Option<Pending<()>> {
         None
@@ -83,6 +85,8 @@ type Factory<A> = dyn Fn() -> Result<A, String> + Send + Sync;
 pub struct ActorSpec<A: Actor> {
     id: &'static str,
     thread: Thread,
+    /// Which of the place's threads the present life is on.
+    number: Cell<Number>,
     restart: Restart,
     shutdown: Duration,
     mailbox: usize,
@@ -108,6 +112,7 @@ impl<A: Actor> ActorSpec<A> {
         ActorSpec {
             id,
             thread: thread.clone(),
+            number: Cell::new(0),
             restart: Restart::Permanent,
             shutdown: SHUTDOWN,
             mailbox: limits::SYSTEM_MAILBOX,
@@ -196,14 +201,19 @@ impl<A: Actor> Start for ActorSpec<A> {
     fn start(&self, link: Link) -> LocalBoxFuture<'_, Result<Box<dyn Live>, String>> {
         let (ready, made) = oneshot::channel();
         let (factory, mailbox) = (self.factory.clone(), self.mailbox);
-        self.thread.run(move || {
+        let number = self.thread.place(move || {
             let made = catch_unwind(AssertUnwindSafe(|| factory()));
             let made = made.unwrap_or_else(|panic| Err(format!("its factory panicked: {}", message_of(&*panic))));
             let _supervisor_may_be_gone =
-                ready.send(made.map(|actor| Host::new(actor, link.path, mailbox, link.guard).start()));
+                ready.send(made.map(|actor| Host::new(actor, link.path, mailbox, link.guard).launch()));
         });
+        self.number.set(number);
         Box::pin(async move {
-            let address = made.await.unwrap_or_else(|_| Err(Exit::Lost.to_string()))?;
+            let Ok(made) = made.await else {
+                self.renew();
+                return Err(Exit::Lost.to_string());
+            };
+            let address = made?;
             self.doors.iter().for_each(|door| door.open(&address));
             Ok(Box::new(address) as Box<dyn Live>)
         })
@@ -214,7 +224,7 @@ impl<A: Actor> Start for ActorSpec<A> {
     }
 
     fn renew(&self) {
-        self.thread.renew();
+        self.thread.renew(self.number.get());
     }
 
     fn meters(&self) -> Vec<Arc<Meter>> {
@@ -226,6 +236,10 @@ impl<A: Actor> Start for ActorSpec<A> {
 impl<A: Actor> Live for Addr<Host<A>> {
     fn stop(&self) {
         self.do_send(System::Stop);
+    }
+
+    fn kill(&self) {
+        self.do_send(System::Kill);
     }
 
     fn probe(&self) -> Option<Pending<()>> {

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
 use super::child::{Link, Live};
-use super::policy::Failures;
+use super::policy::{Failures, Restart};
 use super::{Spec, join};
 use crate::clock::Moment;
 use crate::events::Kind;
@@ -25,9 +25,14 @@ use crate::reply::Pending;
 pub(super) enum Signal {
     /// A child ended.
     Exited { index: usize, generation: u64, exit: Exit },
+    /// Make every child hold its messages back, or let it go on.
+    Suspend(bool),
     /// Stop everything and end.
     Stop,
 }
+
+/// How long a child that did not stop in time may take to hear that it is killed.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Why the supervisor's loop ends.
 enum End {
@@ -134,16 +139,21 @@ impl Supervisor {
 
     async fn step(&mut self) -> Result<(), End> {
         let wake = self.kernel.clock.sleep_until(self.next_wake());
-        let signal = match self.backlog.pop_front() {
-            Some(signal) => signal,
-            None => tokio::select! {
+        let signal = if let Some(signal) = self.backlog.pop_front() {
+            signal
+        } else {
+            tokio::select! {
                 Some(signal) = self.signals.recv() => signal,
                 Some(order) = self.orders.recv() => return self.obey(order).await,
                 () = wake => return self.wake().await,
-            },
+            }
         };
         match signal {
             Signal::Stop => Err(End::Stopped),
+            Signal::Suspend(held) => {
+                (0..self.slots.len()).for_each(|index| self.suspend(index, held));
+                Ok(())
+            }
             Signal::Exited { index, generation, exit } if generation == self.slots[index].generation => {
                 self.child_ended(index, exit).await
             }
@@ -218,16 +228,23 @@ impl Supervisor {
         let affected = self.spec.strategy.affected(index, self.slots.len());
         self.stop_range(affected.clone()).await;
         let due = now + self.spec.backoff.wait(self.failures.recent(), &mut self.random);
-        for slot in &mut self.slots[affected] {
+        for other in self.returning(index, affected) {
+            let slot = &mut self.slots[other];
             slot.due = Some(due);
             self.kernel.registry.note(&slot.entry, Status::Waiting);
         }
         Ok(())
     }
 
+    /// Those of the affected that are started again because this one is: all but temporary ones.
+    fn returning(&self, index: usize, affected: std::ops::Range<usize>) -> Vec<usize> {
+        let children = &self.spec.children;
+        affected.filter(|other| *other == index || children[*other].restart != Restart::Temporary).collect()
+    }
+
     fn note_end(&self, index: usize, exit: &Exit, restart: bool) {
         let entry = &self.slots[index].entry;
-        self.kernel.registry.note_exit(entry, &exit.to_string(), restart);
+        entry.note_exit(&exit.to_string(), restart);
         if let Exit::Panicked(panic) = exit {
             tracing::error!(actor = &*entry.path, backtrace = panic.backtrace, "actor panicked");
         }
@@ -242,9 +259,9 @@ impl Supervisor {
             (Some(index), Action::Restart) => {
                 let affected = self.spec.strategy.affected(index, self.slots.len());
                 self.stop_range(affected.clone()).await;
-                for index in affected {
-                    if let Err(reason) = self.start(index).await {
-                        self.child_ended(index, Exit::NotStarted(reason)).await?;
+                for other in self.returning(index, affected) {
+                    if let Err(reason) = self.start(other).await {
+                        self.child_ended(other, Exit::NotStarted(reason)).await?;
                         break;
                     }
                 }
@@ -277,7 +294,9 @@ impl Supervisor {
         });
         let link = Link { kernel: self.kernel.clone(), path: slot.entry.path.clone(), guard };
         slot.live = Some(spec.children[index].start.start(link).await.inspect_err(|reason| {
-            self.kernel.registry.note_exit(&slot.entry, reason, false);
+            slot.entry.note_exit(reason, false);
+            // The guard of the life that did not begin may report its end as well; one report is enough.
+            slot.generation += 1;
         })?);
         slot.due = None;
         self.kernel.registry.note(&slot.entry, Status::Running);
@@ -285,11 +304,17 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Stops children in reverse order, each after it has finished its work or its time is up.
+    /// Stops children in reverse order, each after it has finished its work or its time is up. Nobody can send to a child
+    /// any more once it is asked to stop, so that what it took in before is all that it has to finish. The children of a
+    /// supervisor are asked one by one: until then they may need each other.
     async fn stop_range(&mut self, range: std::ops::Range<usize>) {
         for index in range.rev() {
             self.slots[index].due = None;
             if let Some(live) = &self.slots[index].live {
+                let start = &self.spec.children[index].start;
+                if !start.supervises() {
+                    start.vacate();
+                }
                 live.stop();
                 self.kernel.registry.note(&self.slots[index].entry, Status::Stopping);
                 let exit = self.await_end(index, self.spec.children[index].shutdown).await;
@@ -302,8 +327,8 @@ impl Supervisor {
 
     /// Waits for the end of one child; keeps what else comes for later.
     async fn await_end(&mut self, awaited: usize, patience: Duration) -> Exit {
-        let clock = self.kernel.clock.clone();
-        let mut time_is_up = clock.sleep(patience);
+        let mut time_is_up = self.kernel.clock.sleep(patience);
+        let mut killed = false;
         let earlier = self.backlog.iter().position(|signal| self.is_end_of(signal, awaited));
         if let Some(Signal::Exited { exit, .. }) = earlier.and_then(|position| self.backlog.remove(position)) {
             return exit;
@@ -312,8 +337,13 @@ impl Supervisor {
             let signal = tokio::select! {
                 Some(signal) = self.signals.recv() => signal,
                 () = &mut time_is_up => {
-                    self.abandon(awaited);
-                    return Exit::Killed;
+                    if std::mem::replace(&mut killed, true) {
+                        self.abandon(awaited);
+                        return Exit::Killed;
+                    }
+                    self.kill(awaited);
+                    time_is_up = self.kernel.clock.sleep(LAST_WORD);
+                    continue;
                 }
             };
             match signal {
@@ -332,8 +362,15 @@ impl Supervisor {
             if *index == awaited && *generation == self.slots[awaited].generation)
     }
 
+    fn kill(&self, index: usize) {
+        if let Some(live) = &self.slots[index].live {
+            live.kill();
+        }
+    }
+
     /// Gives up a life that cannot be ended: its thread is left behind, and its end, should it come, is nobody's.
     fn abandon(&mut self, index: usize) {
+        self.kill(index);
         self.slots[index].generation += 1;
         self.spec.children[index].start.renew();
     }
@@ -343,5 +380,12 @@ impl Supervisor {
         let slot = &mut self.slots[index];
         slot.live = None;
         slot.probe = None;
+    }
+}
+
+impl Drop for Supervisor {
+    /// Only a supervisor that fails itself still has children. They must not live on beside those that come after them.
+    fn drop(&mut self) {
+        self.slots.iter().rev().filter_map(|slot| slot.live.as_ref()).for_each(|live| live.stop());
     }
 }

@@ -69,6 +69,17 @@ fn took(size: usize) {
     }
 }
 
+/// What grows where it lies costs what it grows by; what has to move costs what it holds.
+#[inline]
+fn resized(former: usize, size: usize) {
+    let growth = size as isize - former as isize;
+    LIVE.set(LIVE.get().wrapping_add(growth));
+    TOTAL.set(TOTAL.get().wrapping_add(usize::try_from(growth).unwrap_or(0)));
+    if size > LARGEST.get() {
+        LARGEST.set(size);
+    }
+}
+
 #[inline]
 fn gave(size: usize) {
     LIVE.set(LIVE.get().wrapping_sub_unsigned(size.saturating_add(OVERHEAD)));
@@ -108,7 +119,9 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as above; the caller vouches for `size`.
         let moved = unsafe { MiMalloc.realloc(pointer, layout, size) };
-        if !moved.is_null() {
+        if moved == pointer {
+            resized(layout.size(), size);
+        } else if !moved.is_null() {
             gave(layout.size());
             took(size);
         }

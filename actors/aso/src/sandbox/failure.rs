@@ -64,17 +64,19 @@ impl From<ParseError> for CompileError {
 /// A native function's word on what is wrong with its arguments. A script can catch it, and it is not mistaken for
 /// what a script throws.
 #[cold]
+#[expect(clippy::unnecessary_box_returns, reason = "the engine's errors are boxed")]
 pub(super) fn complaint(message: impl Into<String>) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorArithmetic(message.into(), Position::NONE))
 }
 
-/// `None` for `Ok`.
+/// A [`complaint`] as a result.
 pub(super) fn refuse<T>(message: impl Into<String>) -> Fallible<T> {
     Err(complaint(message))
 }
 
 impl Failure {
     /// What an error of the engine means. A budget that ended outranks it, see [`super::meter`].
+    #[expect(clippy::boxed_local, reason = "the engine's errors are boxed, and so are those inside them")]
     pub(super) fn from_engine(mut error: Box<EvalAltResult>, ended: Option<Budget>) -> Self {
         if let Some(budget) = ended {
             return Failure::Budget(budget);

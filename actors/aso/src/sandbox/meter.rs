@@ -38,7 +38,8 @@ struct Meter {
     spent: Cell<u64>,
     operations: Cell<u64>,
     total_at_start: Cell<usize>,
-    live_most: Cell<isize>,
+    live_least: Cell<isize>,
+    memory: Cell<isize>,
     largest_most: Cell<usize>,
     string: Cell<usize>,
     items: Cell<usize>,
@@ -55,7 +56,8 @@ thread_local! {
         spent: Cell::new(0),
         operations: Cell::new(0),
         total_at_start: Cell::new(0),
-        live_most: Cell::new(0),
+        live_least: Cell::new(0),
+        memory: Cell::new(0),
         largest_most: Cell::new(0),
         string: Cell::new(0),
         items: Cell::new(0),
@@ -90,7 +92,8 @@ pub fn start(budgets: &Budgets) -> Running {
         meter.spent.set(0);
         meter.operations.set(budgets.operations);
         meter.total_at_start.set(allocator::total());
-        meter.live_most.set(allocator::live().saturating_add_unsigned(budgets.memory));
+        meter.live_least.set(allocator::live());
+        meter.memory.set(isize::try_from(budgets.memory).unwrap_or(isize::MAX));
         // Text grows by doubling: the buffer of one that fits may be twice as large.
         meter.largest_most.set(budgets.string.saturating_mul(2));
         meter.string.set(budgets.string);
@@ -105,6 +108,7 @@ pub fn start(budgets: &Budgets) -> Running {
 
 impl Running {
     /// What was used so far. The meter looks once more, for what happened after the last operation.
+    #[expect(clippy::unused_self, reason = "there is something to read only as long as the meter runs")]
     pub fn usage(&self) -> Usage {
         METER.with(|meter| {
             let _ = meter.look(0);
@@ -166,6 +170,7 @@ pub fn fits_items(items: usize) -> Fallible<()> {
 }
 
 /// Ends the script for good: nothing in it can catch this.
+#[expect(clippy::unnecessary_box_returns, reason = "the engine's errors are boxed")]
 pub fn end(budget: Budget) -> Box<EvalAltResult> {
     METER.with(|meter| {
         if meter.ended.get().is_none() {
@@ -175,6 +180,7 @@ pub fn end(budget: Budget) -> Box<EvalAltResult> {
     over(budget)
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "the engine's errors are boxed")]
 fn over(budget: Budget) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorTerminated(budget.to_string().into(), Position::NONE))
 }
@@ -193,10 +199,15 @@ impl Meter {
         if used >= self.clock_due.get() {
             self.look_at_the_clock(used);
         }
+        let live = allocator::live();
+        if live < self.live_least.get() {
+            // A script that frees what was there before it must not gain from it.
+            self.live_least.set(live);
+        }
         // One comparison each; the branch is not taken until the script's last operation.
         if self.ended.get().is_some()
             || used > self.operations.get()
-            || allocator::live() > self.live_most.get()
+            || live - self.live_least.get() > self.memory.get()
             || allocator::largest() > self.largest_most.get()
             || self.stack_start.get().saturating_sub(stack_address()) > STACK_BYTES
         {
@@ -226,7 +237,7 @@ impl Meter {
                 Budget::Operations
             } else if allocator::largest() > self.largest_most.get() {
                 Budget::Size
-            } else if allocator::live() > self.live_most.get() {
+            } else if allocator::live() - self.live_least.get() > self.memory.get() {
                 Budget::Memory
             } else {
                 Budget::Depth

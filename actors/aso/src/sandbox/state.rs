@@ -131,3 +131,12 @@ fn check(before: Option<&State>, map: &Map, budgets: &Budgets) -> Result<(), Fai
 fn exported(field: &Dynamic) -> Value {
     convert::from_script(field, VALUE).expect("states hold values only, and none larger than a reply")
 }
+
+impl State {
+    /// The same fields with this value.
+    pub(super) fn with_value(mut self, value: Dynamic) -> State {
+        let index = self.index(VALUE).expect("every state has a value");
+        self.fields[index] = value;
+        self
+    }
+}

@@ -40,7 +40,8 @@ pub fn cut(mut text: String, most: usize) -> String {
 }
 
 fn boundary(text: &str, most: usize) -> usize {
-    text.floor_char_boundary(most)
+    let most = most.min(text.len());
+    (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 /// The text is long enough, or the value too deep.
@@ -55,7 +56,7 @@ fn write(out: &mut String, value: &Dynamic, depth: usize, most: usize) -> Result
         return Err(Full);
     }
     if let Ok(text) = value.as_immutable_string_ref() {
-        write!(out, "{text:?}").expect("text grows");
+        write!(out, "{:?}", text.as_str()).expect("text grows");
     } else if let Ok(items) = value.as_array_ref() {
         out.push('[');
         for (index, item) in items.iter().enumerate() {
@@ -78,9 +79,11 @@ fn write(out: &mut String, value: &Dynamic, depth: usize, most: usize) -> Result
         out.push_str(&blob.hex());
     } else if value.is_fnptr() {
         out.push_str("function");
-    } else {
+    } else if depth == 0 {
         // Numbers, booleans, characters, ranges and `()`: short, whatever they hold.
         write!(out, "{value}").expect("text grows");
+    } else {
+        write!(out, "{value:?}").expect("text grows");
     }
     Ok(())
 }

@@ -1,0 +1,140 @@
+//! The actor: who may connect, how many at once, and what ends with whom.
+//!
+//! It lives on its own thread together with its connections. A connection asks other actors by itself, with deadlines, so
+//! that the actor is always there for the next one. A restart of the actor lets each connection finish the command that
+//! it is at, because that command may be the restart.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use comet_kernel::contract::{aso, limiter, storage, timer};
+use comet_kernel::exit::Exit;
+use comet_kernel::meter::Meter;
+use comet_kernel::nursery::{ChildExit, Nursery};
+use comet_kernel::supervisor::{ActorSpec, Child};
+use comet_kernel::{Actor, Caller, Context, Handler, Kernel, Responder, Thread, Work, settings};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+
+use crate::connection;
+use crate::office::Office;
+use crate::socket::Socket;
+
+/// How long to wait before the next try when the system gives no connection: it is out of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the admin actor works with.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The way to objects and scripts.
+    pub aso: aso::Service,
+    /// The way to storage.
+    pub storage: storage::Service,
+    /// The way to the timers.
+    pub timer: timer::Service,
+    /// The way to the limiter.
+    pub limiter: limiter::Service,
+    /// Who the operator is to objects: the node itself.
+    pub node: Arc<Caller>,
+    /// Notified once when the operator wants the node to stop.
+    pub shutdown: Arc<Notify>,
+}
+
+/// The child `admin` of the root: an actor on its own thread that listens at `socket`.
+pub fn child(kernel: &Kernel, settings: &settings::Admin, socket: &Path, parts: Parts) -> Child {
+    let thread = Thread::new("admin");
+    let office = Arc::new(Office { kernel: kernel.clone(), parts });
+    let (path, most) = (socket.to_owned(), settings.max_connections);
+    let (connections, exits) = (meter(kernel, "admin::Connection"), meter(kernel, "kernel::ChildExit"));
+    let nursery = Nursery::new("admin/connection", connections, exits);
+    let bound_before = AtomicBool::new(false);
+    let on = thread.clone();
+    ActorSpec::new("admin", &thread, move || {
+        let socket = Socket::bind(&path, bound_before.load(Ordering::Relaxed))?;
+        bound_before.store(true, Ordering::Relaxed);
+        tracing::debug!(socket = %path.display(), "admin socket open");
+        let (closing, _) = watch::channel(false);
+        Ok(Admin {
+            office: office.clone(),
+            thread: on.clone(),
+            nursery: nursery.clone(),
+            socket: Rc::new(socket),
+            closing,
+            open: 0,
+            most,
+            next: 0,
+        })
+    })
+    .into()
+}
+
+fn meter(kernel: &Kernel, name: &'static str) -> Arc<Meter> {
+    Meter::new(name, kernel.clock.clone())
+}
+
+/// The actor.
+#[derive(Debug)]
+struct Admin {
+    office: Arc<Office>,
+    thread: Thread,
+    nursery: Nursery,
+    socket: Rc<Socket>,
+    /// Tells the connections, by its value or by its end, that they are to finish.
+    closing: watch::Sender<bool>,
+    open: u64,
+    most: u64,
+    next: u64,
+}
+
+impl Admin {
+    fn accept(&mut self, context: &mut Context<Self>) {
+        let socket = self.socket.clone();
+        context.then(async move { socket.accept().await }, |admin, accepted, context| match accepted {
+            Ok(stream) => {
+                admin.serve(stream, context);
+                admin.accept(context);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                let clock = admin.office.kernel.clock.clone();
+                context.after(&clock, PAUSE, Admin::accept);
+            }
+        });
+    }
+
+    fn serve(&mut self, stream: UnixStream, context: &mut Context<Self>) {
+        let full = (self.open >= self.most).then(|| {
+            format!(
+                "all {} connections of the admin socket are taken; end one, or raise admin.max_connections",
+                self.most
+            )
+        });
+        self.open += 1;
+        self.next += 1;
+        let (office, closing) = (self.office.clone(), self.closing.subscribe());
+        self.nursery.spawn(context, self.next, &self.thread, move || connection::run(stream, full, office, closing));
+    }
+}
+
+impl Actor for Admin {
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.accept(context);
+    }
+
+    fn stopping(&mut self, done: Responder<()>, _context: &mut Context<Self>) {
+        self.closing.send_replace(true);
+        done.answer(());
+    }
+}
+
+impl Handler<ChildExit<u64>> for Admin {
+    fn handle(&mut self, ended: ChildExit<u64>, _responder: Responder<()>, _context: &mut Context<Self>) {
+        self.open = self.open.checked_sub(1).expect("each connection ends once");
+        if let Exit::Panicked(panic) = ended.exit {
+            tracing::error!(connection = ended.name, message = panic.message, "connection panicked");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What every shard and object shares.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::timer::Arm;
+use comet_kernel::contract::{limiter, storage, timer};
+use comet_kernel::directory::Directory;
+use comet_kernel::events::Kind;
+use comet_kernel::nursery::Nursery;
+use comet_kernel::record::Dues;
+use comet_kernel::settings::{self, Durability};
+use comet_kernel::{Caller, Door, Handle, Kernel, Key, Moment, UnixMillis, limits};
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore};
+
+use crate::catalogue::Catalogue;
+use crate::library::{Fetch, Suspect};
+use crate::sandbox::Sandbox;
+use crate::shard::{Hold, Leave, Release};
+
+/// What all shards of a node share.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub kernel: Kernel,
+    pub settings: settings::Aso,
+    pub durability: Durability,
+    pub flush_interval: Duration,
+    pub jitter_percent: u64,
+    pub node: Arc<Caller>,
+    pub sandbox: Sandbox,
+    pub catalogue: Catalogue,
+    pub directory: Directory,
+    pub storage: storage::Service,
+    pub timer: timer::Service,
+    pub limiter: limiter::Service,
+    pub fetch: Handle<Fetch>,
+    pub suspect: Handle<Suspect>,
+    pub holds: Vec<Handle<Hold>>,
+    pub releases: Vec<Handle<Release>>,
+}
+
+impl Env {
+    pub fn now(&self) -> Moment {
+        self.kernel.clock.now()
+    }
+
+    pub fn unix(&self) -> UnixMillis {
+        self.kernel.clock.unix()
+    }
+
+    /// Longest life of an object, if there is a limit.
+    pub fn max_ttl(&self) -> Option<Duration> {
+        let seconds = self.settings.max_ttl_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+}
+
+/// What one shard and its objects share. They live on one thread.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub env: Arc<Env>,
+    pub nursery: Nursery,
+    /// The way to the shard itself.
+    pub shard: OnceCell<Door<Leave>>,
+    /// Counts how often the store was cleared: what an object of a former epoch holds must not be written any more.
+    pub epoch: Cell<u64>,
+    random: RefCell<SmallRng>,
+    last_version: Cell<u64>,
+    unarmed: RefCell<VecDeque<Arm>>,
+}
+
+impl Local {
+    pub fn new(env: Arc<Env>, nursery: Nursery, random: SmallRng) -> Self {
+        Local {
+            env,
+            nursery,
+            shard: OnceCell::new(),
+            epoch: Cell::new(0),
+            random: RefCell::new(random),
+            last_version: Cell::new(0),
+            unarmed: RefCell::default(),
+        }
+    }
+
+    /// A version for a put: a hybrid timestamp. The upper 48 bits are milliseconds since 1970, the lower 16 count; it is
+    /// larger than every version that the shard gave before, and than the version that the put replaces.
+    pub fn next_version(&self, replaced: Option<u64>) -> u64 {
+        let now = self.env.unix().0 << 16;
+        let version = now.max(self.last_version.get() + 1).max(replaced.map_or(0, |replaced| replaced + 1));
+        self.last_version.set(version);
+        version
+    }
+
+    /// A seed for a handler call's random numbers.
+    pub fn seed(&self) -> u64 {
+        self.random.borrow_mut().next_u64()
+    }
+
+    /// Tells the timer when a key is due next, if that has changed. What the timer cannot take now waits, in order.
+    pub fn arm_if_changed(&self, key: &Key, former: Dues, dues: Dues) {
+        let (former, due) = (former.next(), dues.next());
+        if former != due {
+            self.unarmed.borrow_mut().push_back(Arm { key: key.clone(), due });
+            self.arm_waiting();
+        }
+    }
+
+    /// Tells the timer what it could not take before.
+    pub fn arm_waiting(&self) {
+        let mut unarmed = self.unarmed.borrow_mut();
+        while let Some(arm) = unarmed.pop_front() {
+            if let Err(refused) = self.env.timer.arm.tell(arm) {
+                unarmed.push_front(refused.message);
+                break;
+            }
+        }
+        if unarmed.len() > limits::SHARED_MAILBOX {
+            // The index on the disk knows them all; the timer reads it when it starts again.
+            unarmed.clear();
+            let text = "timers could not be armed; `comet ctl restart node/timer` reads them from the disk";
+            self.env.kernel.events.publish(Kind::Storage, "timer", text);
+        }
+    }
+
+    /// When a timer of this interval is due next: a little later by chance, so that timers set together drift apart.
+    pub fn next_due(&self, seconds: u32) -> UnixMillis {
+        let interval = u64::from(seconds) * 1_000;
+        let most = interval * self.env.jitter_percent / 100;
+        let jitter = self.random.borrow_mut().random_range(0..=most);
+        self.env.unix().after(Duration::from_millis(interval + jitter))
+    }
+}

@@ -1,0 +1,478 @@
+//! The library: the node's scripts, by name and by hash.
+//!
+//! Owns the versions of every name. Compiles on its own thread, so that no object waits while another's script is read.
+//! Promises that a version is durable before it is in use, and that a version which does not compile replaces nothing.
+//! It never runs a handler.
+
+mod built_in;
+mod folder;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::aso::{
+    Clear, DropScript, LibraryError, ListScripts, LoadScript, Refusal, RollbackScript, ScriptChoice, ScriptSummary,
+    ShowScript,
+};
+use comet_kernel::contract::storage::{self, NamedVersion, ReadNames, ReadScript, WriteScript};
+use comet_kernel::contract::timer::DisarmAll;
+use comet_kernel::events::Kind;
+use comet_kernel::handle::CallError;
+use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, Work, limits};
+
+use self::folder::Folder;
+use crate::catalogue::Named;
+use crate::env::Env;
+use crate::sandbox::Script;
+use crate::shard::{Hold, Release};
+
+pub(crate) use self::built_in::BUILT_IN;
+
+/// How often the watched folder is looked at: a saved file is live within a second.
+const FOLDER_INTERVAL: Duration = Duration::from_millis(400);
+/// How long the library waits before it tries again to read its names.
+const RETRY: Duration = Duration::from_millis(200);
+/// The origin of scripts that come with the binary.
+const BUILT_IN_ORIGIN: &str = "built-in";
+
+/// Asks for a script that the catalogue does not hold: known by hash, or given as source.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch(pub ScriptChoice);
+
+impl Message for Fetch {
+    type Reply = Result<Arc<Script>, Refusal>;
+    const NAME: &'static str = "aso::Fetch";
+}
+
+/// Tells that a version of a named script fails too often.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspect(pub Arc<Named>);
+
+impl Message for Suspect {
+    type Reply = ();
+    const NAME: &'static str = "aso::Suspect";
+}
+
+/// The library.
+#[derive(Debug)]
+pub(crate) struct Library {
+    env: Arc<Env>,
+    /// The stored versions of each name, newest last. Built-in scripts that nobody replaced are not among them.
+    versions: BTreeMap<Arc<str>, Vec<NamedVersion>>,
+    folder: Option<Folder>,
+}
+
+impl Library {
+    /// A library that reads its names from storage when it starts.
+    pub fn new(env: Arc<Env>, folder: Option<PathBuf>) -> Self {
+        Library { env, versions: BTreeMap::new(), folder: folder.map(Folder::new) }
+    }
+
+    /// Reads the names from storage; tries again until storage answers. Until then no name is known and every message
+    /// waits, so that no object runs a built-in script in the place of a loaded version of the same name.
+    fn read_names(&mut self, context: &mut Context<Self>) {
+        let env = self.env.clone();
+        let read = async move {
+            let names = env.storage.read_names.call(ReadNames).await;
+            let mut sources = BTreeMap::new();
+            for (_, versions) in names.iter().flatten().flatten() {
+                let Some(newest) = versions.last() else { continue };
+                let source = env.storage.read_script.call(ReadScript { hash: newest.hash }).await;
+                sources.insert(newest.hash, source.ok().and_then(Result::ok).flatten());
+            }
+            (names, sources)
+        };
+        context.hold(read, |library, (names, sources), context| match names {
+            Ok(Ok(names)) => {
+                for (name, versions) in names {
+                    library.adopt_stored(&name, versions, &sources);
+                }
+                library.adopt_built_in();
+                library.look_into_folder(context);
+            }
+            failed => {
+                tracing::warn!(?failed, "the named scripts cannot be read yet");
+                let clock = library.env.kernel.clock.clone();
+                context.after(&clock, RETRY, Library::read_names);
+            }
+        });
+    }
+
+    fn adopt_stored(
+        &mut self,
+        name: &Arc<str>,
+        versions: Vec<NamedVersion>,
+        sources: &BTreeMap<ScriptHash, Option<Arc<str>>>,
+    ) {
+        let source = versions.last().and_then(|newest| sources.get(&newest.hash)).and_then(Option::as_deref);
+        match source.map(|source| self.env.sandbox.compile(source)) {
+            Some(Ok(script)) => {
+                self.adopt(name, script);
+                self.versions.insert(name.clone(), versions);
+            }
+            unusable => {
+                let reason = match unusable {
+                    Some(Err(error)) => error.to_string(),
+                    _ => "its source is not stored".to_owned(),
+                };
+                self.env.kernel.events.publish(Kind::Script, &**name, format!("cannot be used: {reason}"));
+            }
+        }
+    }
+
+    fn adopt_built_in(&self) {
+        for (name, source) in BUILT_IN {
+            if !self.versions.contains_key(*name) {
+                self.adopt(&(*name).into(), self.compile_built_in(source));
+            }
+        }
+        // An object refers to its script by hash. Should a later binary come with another version of a built-in
+        // script, the one that the object runs must still be found.
+        let sources = BUILT_IN.iter().map(|(_, source)| (*source).into()).collect();
+        if self.env.storage.write_script.tell(WriteScript { sources, name: None }).is_err() {
+            tracing::warn!("the built-in scripts could not be stored; they will be at the next start");
+        }
+    }
+
+    fn compile_built_in(&self, source: &str) -> Script {
+        self.env.sandbox.compile(source).expect("the built-in scripts compile; a test sees to it")
+    }
+
+    /// Makes a name stand for a script at the start. After a restart of the library it may do so already.
+    fn adopt(&self, name: &Arc<str>, script: Script) {
+        let present = self.env.catalogue.named(name).map(|named| named.current().script.hash());
+        if present != Some(script.hash()) {
+            let script = self.env.catalogue.keep(script);
+            self.env.catalogue.set(name, script, false);
+        }
+    }
+
+    fn load(
+        &mut self,
+        load: LoadScript,
+        responder: Responder<Result<ScriptHash, LibraryError>>,
+        context: &mut Context<Self>,
+    ) {
+        let (script, versions) = match self.prepare(&load) {
+            Ok(prepared) => prepared,
+            Err(error) => return responder.answer(Err(error)),
+        };
+        let hash = script.hash();
+        let text = format!("version {} loaded by {}", hash.short(), load.by);
+        let sources = vec![load.source.clone()];
+        self.commit(load.name, sources, versions, script, text, context, move |outcome| {
+            responder.answer(outcome.map(|()| hash));
+        });
+    }
+
+    /// Checks a load and compiles it.
+    fn prepare(&self, load: &LoadScript) -> Result<(Arc<Script>, Vec<NamedVersion>), LibraryError> {
+        if !is_name(&load.name) {
+            return Err(LibraryError::BadName(load.name.to_string()));
+        }
+        if self.env.catalogue.named(&load.name).is_none() && self.env.catalogue.len() >= limits::SCRIPT_NAMES {
+            return Err(LibraryError::TooMany(limits::SCRIPT_NAMES));
+        }
+        let script = self.env.sandbox.compile(&load.source).map_err(|error| {
+            LibraryError::BadScript(format!("{}:{}:{}: {}", load.name, error.line, error.column, error.message))
+        })?;
+        let script = self.env.catalogue.keep(script);
+        let mut versions = self.versions_with_built_in(&load.name);
+        versions.push(NamedVersion { hash: script.hash(), origin: load.by.clone(), loaded: self.env.unix() });
+        let surplus = versions.len().saturating_sub(limits::SCRIPT_VERSIONS);
+        versions.drain(..surplus);
+        Ok((script, versions))
+    }
+
+    /// The versions of a name; the built-in one, if there is one, is the first.
+    fn versions_with_built_in(&self, name: &Arc<str>) -> Vec<NamedVersion> {
+        if let Some(versions) = self.versions.get(name) {
+            return versions.clone();
+        }
+        let built_in = BUILT_IN.iter().find(|(built_in, _)| **built_in == **name);
+        let version = built_in.map(|(_, source)| NamedVersion {
+            hash: ScriptHash::of(source),
+            origin: BUILT_IN_ORIGIN.to_owned(),
+            loaded: self.env.unix(),
+        });
+        version.into_iter().collect()
+    }
+
+    /// Makes a name's versions durable, then in use.
+    #[expect(clippy::too_many_arguments, reason = "what is to be stored, what is to be used, what is to be told")]
+    fn commit(
+        &mut self,
+        name: Arc<str>,
+        sources: Vec<Arc<str>>,
+        versions: Vec<NamedVersion>,
+        script: Arc<Script>,
+        text: String,
+        context: &mut Context<Self>,
+        finish: impl FnOnce(Result<(), LibraryError>) + 'static,
+    ) {
+        let write = WriteScript { sources, name: Some((name.clone(), versions.clone())) };
+        let storage = self.env.storage.write_script.clone();
+        context.hold(async move { storage.call(write).await }, move |library, outcome, _| {
+            finish(durable(outcome).map(|()| {
+                let watched = versions.len() > 1;
+                library.versions.insert(name.clone(), versions);
+                library.env.catalogue.set(&name, script, watched);
+                library.env.kernel.events.publish(Kind::Script, &*name, text);
+            }));
+        });
+    }
+
+    fn rollback(
+        &mut self,
+        name: Arc<str>,
+        why: String,
+        context: &mut Context<Self>,
+        finish: impl FnOnce(Result<ScriptHash, LibraryError>) + 'static,
+    ) {
+        if self.env.catalogue.named(&name).is_none() {
+            return finish(Err(LibraryError::NoScript(name.to_string())));
+        }
+        let mut versions = self.versions_with_built_in(&name);
+        versions.pop();
+        let Some(hash) = versions.last().map(|former| former.hash) else {
+            return finish(Err(LibraryError::NoFormerVersion(name.to_string())));
+        };
+        let env = self.env.clone();
+        context.hold(async move { fetch(&env, hash).await }, move |library, script, context| match script {
+            Ok(script) => {
+                let text = format!("rolled back to version {} {why}", hash.short());
+                library.commit(name, Vec::new(), versions, script, text, context, move |outcome| {
+                    finish(outcome.map(|()| hash));
+                });
+            }
+            Err(refusal) => finish(Err(LibraryError::Unavailable(refusal.to_string()))),
+        });
+    }
+
+    fn look_into_folder(&mut self, context: &mut Context<Self>) {
+        let Some(folder) = &mut self.folder else { return };
+        for change in folder.changes() {
+            match change {
+                Ok((name, source)) => {
+                    let present = self.env.catalogue.named(&name).map(|named| named.current().script.hash());
+                    if present == Some(ScriptHash::of(&source)) {
+                        continue;
+                    }
+                    let load = LoadScript { name: name.clone(), source, by: format!("{name}.rhai in scripts.dir") };
+                    let events = self.env.kernel.events.clone();
+                    let (responder, pending) = comet_kernel::reply::pair(comet_kernel::RequestId::fresh());
+                    self.load(load, responder, context);
+                    context.then(pending, move |_, outcome, _| {
+                        if let Ok(Err(error)) = outcome {
+                            events.publish(Kind::Script, &*name, format!("not loaded: {error}"));
+                        }
+                    });
+                }
+                Err(problem) => self.env.kernel.events.publish(Kind::Script, "scripts.dir", problem),
+            }
+        }
+        let clock = self.env.kernel.clock.clone();
+        context.after(&clock, FOLDER_INTERVAL, Library::look_into_folder);
+    }
+
+    fn summary(&self, named: &Named) -> ScriptSummary {
+        let version = named.current();
+        let stored = self.versions.get(&named.name);
+        let (calls, failures) = version.counts();
+        let newest = stored.and_then(|versions| versions.last());
+        ScriptSummary {
+            name: named.name.to_string(),
+            hash: version.script.hash().to_string(),
+            versions: stored.map_or(1, Vec::len),
+            origin: newest.map_or(BUILT_IN_ORIGIN, |newest| &newest.origin).to_owned(),
+            bytes: version.script.source().len(),
+            handlers: version.script.handlers().into_iter().map(str::to_owned).collect(),
+            calls,
+            failures,
+            source: None,
+        }
+    }
+}
+
+impl Actor for Library {
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.read_names(context);
+    }
+}
+
+impl Handler<LoadScript> for Library {
+    fn handle(
+        &mut self,
+        load: LoadScript,
+        responder: Responder<Result<ScriptHash, LibraryError>>,
+        context: &mut Context<Self>,
+    ) {
+        self.load(load, responder, context);
+    }
+}
+
+impl Handler<ListScripts> for Library {
+    fn handle(
+        &mut self,
+        _: ListScripts,
+        responder: Responder<Result<Vec<ScriptSummary>, LibraryError>>,
+        _: &mut Context<Self>,
+    ) {
+        responder.answer(Ok(self.env.catalogue.names().iter().map(|named| self.summary(named)).collect()));
+    }
+}
+
+impl Handler<ShowScript> for Library {
+    fn handle(
+        &mut self,
+        show: ShowScript,
+        responder: Responder<Result<ScriptSummary, LibraryError>>,
+        _: &mut Context<Self>,
+    ) {
+        let named = self.env.catalogue.named(&show.name);
+        responder.answer(named.ok_or_else(|| LibraryError::NoScript(show.name.to_string())).map(|named| {
+            let source = Some(named.current().script.source().to_string());
+            ScriptSummary { source, ..self.summary(&named) }
+        }));
+    }
+}
+
+impl Handler<DropScript> for Library {
+    fn handle(
+        &mut self,
+        drop: DropScript,
+        responder: Responder<Result<(), LibraryError>>,
+        context: &mut Context<Self>,
+    ) {
+        if !self.versions.contains_key(&drop.name) {
+            return responder.answer(Err(LibraryError::NoScript(drop.name.to_string())));
+        }
+        let write = WriteScript { sources: Vec::new(), name: Some((drop.name.clone(), Vec::new())) };
+        let storage = self.env.storage.write_script.clone();
+        context.hold(async move { storage.call(write).await }, move |library, outcome, _| {
+            responder.answer(durable(outcome).map(|()| {
+                library.versions.remove(&drop.name);
+                library.env.catalogue.forget(&drop.name);
+                if let Some((name, source)) = BUILT_IN.iter().find(|(name, _)| **name == *drop.name) {
+                    library.adopt(&(*name).into(), library.compile_built_in(source));
+                }
+                library.env.kernel.events.publish(Kind::Script, &*drop.name, "dropped");
+            }));
+        });
+    }
+}
+
+impl Handler<RollbackScript> for Library {
+    fn handle(
+        &mut self,
+        rollback: RollbackScript,
+        responder: Responder<Result<ScriptHash, LibraryError>>,
+        context: &mut Context<Self>,
+    ) {
+        let why = "by order".to_owned();
+        self.rollback(rollback.name, why, context, |outcome| responder.answer(outcome));
+    }
+}
+
+impl Handler<Suspect> for Library {
+    fn handle(&mut self, Suspect(named): Suspect, responder: Responder<()>, context: &mut Context<Self>) {
+        responder.answer(());
+        let version = named.current();
+        // By the time the word arrives another version may be in place.
+        if !version.watched {
+            return;
+        }
+        let why = "by itself: more than a tenth of its first calls failed".to_owned();
+        let events = self.env.kernel.events.clone();
+        let name = named.name.clone();
+        self.rollback(named.name.clone(), why, context, move |outcome| {
+            if let Err(error) = outcome {
+                events.publish(Kind::Script, &*name, format!("should be rolled back, but: {error}"));
+            }
+        });
+    }
+}
+
+impl Handler<Fetch> for Library {
+    fn handle(
+        &mut self,
+        Fetch(choice): Fetch,
+        responder: Responder<Result<Arc<Script>, Refusal>>,
+        context: &mut Context<Self>,
+    ) {
+        let env = self.env.clone();
+        context.then(async move { find_or_store(&env, choice).await }, |_, found, _| responder.answer(found));
+    }
+}
+
+impl Handler<Clear> for Library {
+    /// Holds every shard, has the store cleared, and lets the shards go on.
+    fn handle(&mut self, _: Clear, responder: Responder<Result<(), Refusal>>, context: &mut Context<Self>) {
+        let env = self.env.clone();
+        context.then(async move { clear(&env).await }, |_, outcome, _| responder.answer(outcome));
+    }
+}
+
+async fn clear(env: &Env) -> Result<(), Refusal> {
+    let unavailable = |error: CallError| Refusal::Unavailable(error.to_string());
+    for shard in &env.holds {
+        shard.call(Hold).await.map_err(unavailable)?;
+    }
+    let cleared = env.storage.clear.call(storage::Clear).await;
+    let disarmed = env.timer.disarm_all.call(DisarmAll).await;
+    for shard in &env.releases {
+        shard.call(Release).await.map_err(unavailable)?;
+    }
+    cleared.map_err(unavailable)?.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    disarmed.map_err(unavailable)
+}
+
+async fn find_or_store(env: &Env, choice: ScriptChoice) -> Result<Arc<Script>, Refusal> {
+    match choice {
+        ScriptChoice::Named { name, .. } => {
+            let named = env.catalogue.named(&name).ok_or_else(|| Refusal::NoScript(name.to_string()))?;
+            Ok(named.current().script.clone())
+        }
+        ScriptChoice::Hash(hash) => fetch(env, hash).await,
+        ScriptChoice::Source(source) => {
+            let script = env.sandbox.compile(&source).map_err(|error| Refusal::BadScript(error.to_string()))?;
+            let write = WriteScript { sources: vec![source], name: None };
+            durable(env.storage.write_script.call(write).await)
+                .map_err(|error| Refusal::Unavailable(error.to_string()))?;
+            Ok(env.catalogue.keep(script))
+        }
+    }
+}
+
+async fn fetch(env: &Env, hash: ScriptHash) -> Result<Arc<Script>, Refusal> {
+    if let Some(script) = env.catalogue.find(hash) {
+        return Ok(script);
+    }
+    let unavailable =
+        |reason: String| Refusal::Unavailable(format!("the script {} cannot be read: {reason}", hash.short()));
+    let stored = env.storage.read_script.call(ReadScript { hash }).await;
+    let stored = stored.map_err(|error| unavailable(error.to_string()))?;
+    let source = stored.map_err(|error| unavailable(error.to_string()))?;
+    let source = source.ok_or_else(|| Refusal::NoScript(hash.to_string()))?;
+    let script = env.sandbox.compile(&source).map_err(|error| Refusal::BadScript(error.to_string()))?;
+    Ok(env.catalogue.keep(script))
+}
+
+/// What became of a write, in the library's words.
+fn durable<E: std::fmt::Display, C: std::fmt::Display>(outcome: Result<Result<(), E>, C>) -> Result<(), LibraryError> {
+    match outcome {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(LibraryError::Unavailable(error.to_string())),
+        Err(error) => Err(LibraryError::Unavailable(error.to_string())),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    (1..=limits::SCRIPT_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(letters)
+        // What reads as a hash is one.
+        && ScriptHash::parse(name).is_none()
+}

@@ -1,0 +1,340 @@
+//! The object actor: one active storage object.
+//!
+//! Owns the object's state, its parked requests and its log. Promises that handlers of the object run one at a time, that
+//! a handler which fails leaves no trace, and that what it answers about a put, an update or a removal is durable. It
+//! never touches another object, and nothing it does can stop its shard for longer than a handler's budget.
+//!
+//! An object that is removed, or replaced by a plain value, keeps its actor until its shard retires it.
+
+mod allowance;
+mod extras;
+mod handlers;
+mod scripted;
+mod writes;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use comet_kernel::contract::aso::{Call, Edit, Info, Lifetime, Op, Put, Refusal, Reply, ScriptChoice};
+use comet_kernel::contract::storage::Former;
+use comet_kernel::directory::CallResponder;
+use comet_kernel::{Actor, Caller, Context, Handler, Key, Record, Value, Work};
+
+use self::allowance::Allowance;
+use self::extras::Extras;
+use crate::env::Local;
+use crate::library::Fetch;
+use crate::pipeline::Pipeline;
+use crate::plain::{self, Circumstances, Verdict};
+
+pub(crate) use self::extras::quarantine_intensity;
+pub(crate) use self::scripted::{Found, Scripted, footprint};
+pub(crate) use self::writes::{failure, waits};
+
+/// Microseconds of processor time that an object may use before it asks the limiter for more.
+const FIRST_PROCESSOR_LEASE: i32 = 10_000;
+
+/// One active storage object.
+#[derive(Debug)]
+pub(crate) struct Object {
+    local: Rc<Local>,
+    key: Key,
+    epoch: u64,
+    body: Body,
+    former: Former,
+    pipeline: Pipeline,
+    flush: Flush,
+    retiring: Option<Retiring>,
+    birth: Option<Birth>,
+    processor: Allowance,
+    calls: u32,
+    failures: u32,
+    extras: Option<Box<Extras>>,
+}
+
+/// What the object is now.
+#[derive(Debug)]
+enum Body {
+    Gone,
+    Plain(Arc<Record>),
+    Scripted(Box<Scripted>),
+}
+
+/// Whether what handlers changed still has to be written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flush {
+    dirty: bool,
+    scheduled: bool,
+    under_way: bool,
+}
+
+/// The put that made the object, to be answered once it is durable.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    pub responder: CallResponder,
+    pub reply: Reply,
+    pub actions: crate::sandbox::Actions,
+}
+
+/// The shard's wish that the object goes.
+#[derive(Debug)]
+struct Retiring {
+    responder: CallResponder,
+    force: bool,
+}
+
+impl Object {
+    /// An object as it was stored.
+    pub fn stored(local: Rc<Local>, key: Key, scripted: Scripted, former: Former) -> Self {
+        let epoch = local.epoch.get();
+        Object {
+            local,
+            key,
+            epoch,
+            body: Body::Scripted(Box::new(scripted)),
+            former,
+            pipeline: Pipeline::default(),
+            flush: Flush::default(),
+            retiring: None,
+            birth: None,
+            processor: Allowance::new(FIRST_PROCESSOR_LEASE),
+            calls: 0,
+            failures: 0,
+            extras: None,
+        }
+    }
+
+    /// An object that a put has just made, in the place of what `former` says.
+    pub fn born(local: Rc<Local>, key: Key, scripted: Scripted, former: Former, birth: Birth) -> Self {
+        Object { birth: Some(birth), ..Object::stored(local, key, scripted, former) }
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// The record of what the object is now.
+    fn record(&self) -> Option<Arc<Record>> {
+        match &self.body {
+            Body::Gone => None,
+            Body::Plain(record) => Some(record.clone()),
+            Body::Scripted(scripted) => Some(Arc::new(scripted.record())),
+        }
+    }
+
+    /// What callers get to see of the object that a call replaced or removed. A script alone decides who sees its value.
+    fn former_record(&self) -> Option<Arc<Record>> {
+        match &self.body {
+            Body::Scripted(scripted) => Some(Arc::new(Record { value: Value::Nil, ..scripted.record() })),
+            _ => self.record(),
+        }
+    }
+
+    fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        self.end_if_expired(context);
+        if let Op::Retire { force } = call.op {
+            return self.retire(force, responder, context);
+        }
+        if !matches!(self.body, Body::Scripted(_)) {
+            return self.act_as_plain(call, responder, context);
+        }
+        let Call { caller, op, .. } = call;
+        match op {
+            Op::Get { payload } => self.get(caller, payload, responder, context),
+            Op::Put(put) => self.put(caller, put, responder, context),
+            Op::Edit(edit) => self.edit(&caller, &edit, responder, context),
+            Op::Remove => self.remove(&caller, responder, context),
+            Op::Tick => self.tick(responder, context),
+            Op::Expire(lifetime) => self.expire(&caller, lifetime, responder, context),
+            Op::Quarantine(on) => self.quarantine(on, "by order", responder, context),
+            Op::Peek => self.answer(responder, self.record().map_or(Reply::Absent, Reply::Plain)),
+            Op::Info => self.answer(responder, self.info()),
+            Op::Log => {
+                self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())))
+            }
+            Op::Retire { .. } => unreachable!("retiring is handled above"),
+        }
+    }
+
+    /// Answers once everything that the answer rests on is durable.
+    fn answer(&mut self, responder: CallResponder, reply: Reply) {
+        self.pipeline.answer(responder, reply);
+    }
+
+    fn end_if_expired(&mut self, context: &mut Context<Self>) {
+        let expires = match &self.body {
+            Body::Gone => None,
+            Body::Plain(record) => record.expires,
+            Body::Scripted(scripted) => scripted.expires,
+        };
+        if expires.is_some_and(|end| end <= self.local.env.unix()) {
+            // Should the store refuse, the record stays, and is found to be expired by whoever reads it next.
+            let _refused = self.change(Body::Gone, context);
+        }
+    }
+
+    /// The object has no script any more: the rules of plain values hold.
+    fn act_as_plain(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        let Call { caller, op, .. } = call;
+        let present = self.record();
+        let env = &self.local.env;
+        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller: &caller };
+        let verdict = plain::decide(op, present.as_ref(), now, |replaced| self.local.next_version(replaced));
+        match verdict {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok(Verdict::Answer(reply)) => self.answer(responder, reply),
+            Ok(Verdict::Write(record, reply)) => {
+                let body = record.map_or(Body::Gone, |record| Body::Plain(Arc::new(record)));
+                self.change_and_answer(body, responder, reply, context);
+            }
+            Ok(Verdict::Conceive(put)) => self.replace(caller, put, responder, context),
+        }
+    }
+
+    /// Puts another object in this one's place, by the rules of the incoming one.
+    fn replace(&mut self, caller: Arc<Caller>, put: Box<Put>, responder: CallResponder, context: &mut Context<Self>) {
+        let Some(choice) = put.script.clone() else {
+            return self.replace_with_plain(&caller, *put, responder, context);
+        };
+        let Some(found) = Found::in_catalogue(&self.local.env.catalogue, &choice) else {
+            return self.fetch(choice, caller, put, responder, context);
+        };
+        let replaced = self.version_and_end();
+        let born = Scripted::conceive(&self.local, &self.key, &put, &caller, found, replaced);
+        match born {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok((scripted, actions)) => {
+                let reply = Reply::Stored { former: self.former_record() };
+                self.install(scripted, actions, responder, reply, context);
+            }
+        }
+    }
+
+    fn replace_with_plain(&mut self, caller: &Caller, put: Put, responder: CallResponder, context: &mut Context<Self>) {
+        let (replaced, end) = self.version_and_end();
+        let env = &self.local.env;
+        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
+        let record = Record {
+            expires: plain::end_of(put.lifetime, end, now),
+            owner: put.owned.then(|| caller.id.clone()),
+            ..Record::plain(self.local.next_version(replaced), put.value)
+        };
+        let reply = Reply::Stored { former: self.former_record() };
+        self.change_and_answer(Body::Plain(Arc::new(record)), responder, reply, context);
+    }
+
+    /// A scripted object that is new in this place: carries out what its `onPut` asked for, and writes it.
+    fn install(
+        &mut self,
+        mut scripted: Scripted,
+        mut actions: crate::sandbox::Actions,
+        responder: CallResponder,
+        reply: Reply,
+        context: &mut Context<Self>,
+    ) {
+        if let Some(seconds) = actions.timer.take() {
+            scripted.set_timer(seconds, &self.local);
+        }
+        let gone = std::mem::take(&mut actions.delete_self);
+        self.extras = None;
+        (self.calls, self.failures) = (0, 0);
+        self.carry_out(actions);
+        let body = if gone { Body::Gone } else { Body::Scripted(Box::new(scripted)) };
+        self.change_and_answer(body, responder, reply, context);
+    }
+
+    /// Has the library read a script, and handles the put again. The mailbox waits.
+    fn fetch(
+        &mut self,
+        choice: ScriptChoice,
+        caller: Arc<Caller>,
+        put: Box<Put>,
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
+        let library = self.local.env.fetch.clone();
+        context.hold(async move { library.call(Fetch(choice)).await }, |object, fetched, context| match fetched {
+            // The script is held here until the put has found it in the catalogue.
+            Ok(Ok(_script)) => object.replace(caller, put, responder, context),
+            Ok(Err(refusal)) => responder.answer(Err(refusal)),
+            Err(error) => responder.answer(Err(Refusal::Unavailable(error.to_string()))),
+        });
+    }
+
+    fn version_and_end(&self) -> (Option<u64>, Option<comet_kernel::UnixMillis>) {
+        match &self.body {
+            Body::Gone => (None, None),
+            Body::Plain(record) => (Some(record.version), record.expires),
+            Body::Scripted(scripted) => (Some(scripted.version), scripted.expires),
+        }
+    }
+
+    fn expire(&mut self, caller: &Caller, lifetime: Lifetime, responder: CallResponder, context: &mut Context<Self>) {
+        let env = self.local.env.clone();
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        if let Err(refusal) = plain::check_owner(scripted.owner.as_deref(), caller) {
+            return responder.answer(Err(refusal));
+        }
+        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
+        let end = plain::end_of(lifetime, scripted.expires, now);
+        if end == scripted.expires {
+            return self.answer(responder, Reply::Value(Value::Bool(lifetime != Lifetime::Endless)));
+        }
+        let mut record = scripted.record();
+        record.expires = end;
+        let reply = Reply::Value(Value::Bool(true));
+        let gone = record.expired(now.now);
+        let former = scripted.expires;
+        self.with_scripted(|scripted| scripted.expires = end);
+        let written = if gone { self.change(Body::Gone, context) } else { self.write_now(context) };
+        match written {
+            Ok(()) => self.answer(responder, reply),
+            Err(refusal) => {
+                self.with_scripted(|scripted| scripted.expires = former);
+                responder.answer(Err(refusal));
+            }
+        }
+    }
+
+    fn info(&self) -> Reply {
+        let Body::Scripted(scripted) = &self.body else { return Reply::Absent };
+        let info = plain::info(&scripted.record(), self.local.env.unix());
+        Reply::Info(Box::new(Info {
+            calls: u64::from(self.calls),
+            failures: u64::from(self.failures),
+            active: true,
+            ..info
+        }))
+    }
+
+    fn with_scripted(&mut self, change: impl FnOnce(&mut Scripted)) {
+        if let Body::Scripted(scripted) = &mut self.body {
+            change(scripted);
+        }
+    }
+
+    /// An edit changes the value of an object and leaves its script and state, unless its `onUpdate` decides otherwise.
+    fn edit(&mut self, caller: &Arc<Caller>, edit: &Edit, responder: CallResponder, context: &mut Context<Self>) {
+        match self.edited(caller, edit, context) {
+            Ok(value) => match self.write_now(context) {
+                Ok(()) => self.answer(responder, Reply::Value(value)),
+                Err(refusal) => responder.answer(Err(refusal)),
+            },
+            Err(refusal) => responder.answer(Err(refusal)),
+        }
+    }
+}
+
+impl Actor for Object {
+    fn started(&mut self, context: &mut Context<Self>) {
+        if let Some(birth) = self.birth.take() {
+            self.first_write(birth, context);
+        }
+    }
+}
+
+impl Handler<Call> for Object {
+    fn handle(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        self.dispatch(call, responder, context);
+    }
+}

@@ -1,0 +1,99 @@
+//! What few objects have, so that the many need not pay for it: parked requests, a log, failures.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::aso::Refusal;
+use comet_kernel::directory::CallResponder;
+use comet_kernel::supervisor::{Failures, Intensity};
+use comet_kernel::{Caller, Moment, Value, limits};
+
+use crate::env::Env;
+
+/// What few objects have.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// Who waits, oldest first, as the sandbox wants to see them; `requests` holds the rest in the same order.
+    callers: Vec<Arc<Caller>>,
+    requests: VecDeque<(Moment, CallResponder)>,
+    log: VecDeque<String>,
+    failures: Option<Failures>,
+    /// A version of the script that the object's `onUpgrade` refused.
+    pub refused_upgrade: Option<comet_kernel::ScriptHash>,
+}
+
+impl Extras {
+    /// Whose requests are parked.
+    pub fn parked(&self) -> &[Arc<Caller>] {
+        &self.callers
+    }
+
+    /// Parks a request.
+    pub fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, now: Moment) {
+        self.callers.push(caller);
+        self.requests.push_back((now, responder));
+    }
+
+    /// Takes out parked requests by their position, each with what answers it.
+    pub fn take_parked(&mut self, mut replies: Vec<(usize, Value)>) -> Vec<(CallResponder, Value)> {
+        // From the last, so that the positions before stay true.
+        replies.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+        replies.dedup_by_key(|(position, _)| *position);
+        let mut taken = Vec::with_capacity(replies.len());
+        for (position, value) in replies {
+            if let Some((_, responder)) = self.requests.remove(position) {
+                self.callers.remove(position);
+                taken.push((responder, value));
+            }
+        }
+        taken.reverse();
+        taken
+    }
+
+    /// Ends the requests that were parked too long ago.
+    pub fn time_out(&mut self, now: Moment, patience: Duration) {
+        while self.requests.front().is_some_and(|(since, _)| now.since(*since) >= patience) {
+            if let Some((_, responder)) = self.requests.pop_front() {
+                self.callers.remove(0);
+                responder.answer(Err(Refusal::TimedOut(patience.as_millis() as u64)));
+            }
+        }
+    }
+
+    /// Ends every parked request.
+    pub fn end_parked(&mut self, refusal: &Refusal) {
+        self.callers.clear();
+        for (_, responder) in self.requests.drain(..) {
+            responder.answer(Err(refusal.clone()));
+        }
+    }
+
+    /// Appends lines to the log ring.
+    pub fn append(&mut self, lines: Vec<String>) {
+        self.log.extend(lines);
+        let surplus = self.log.len().saturating_sub(limits::LOG_LINES);
+        self.log.drain(..surplus);
+    }
+
+    /// The log ring, oldest line first.
+    pub fn log(&self) -> Vec<String> {
+        self.log.iter().cloned().collect()
+    }
+
+    /// Counts a failure; whether there have been enough for a quarantine.
+    pub fn fail(&mut self, env: &Env) -> bool {
+        self.failures.get_or_insert_with(|| Failures::new(quarantine_intensity(env))).count(env.now())
+    }
+
+    /// Forgets the failures.
+    pub fn forgive(&mut self) {
+        self.failures = None;
+    }
+}
+
+/// How many failures lead to a quarantine: the last of the configured number does.
+pub(crate) fn quarantine_intensity(env: &Env) -> Intensity {
+    let failures = env.settings.quarantine_failures as usize - 1;
+    Intensity { failures, within: Duration::from_secs(env.settings.quarantine_seconds) }
+}

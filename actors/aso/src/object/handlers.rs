@@ -1,0 +1,420 @@
+//! How an object's handlers are run, and what their outcome does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::aso::{Edit, Put, Refusal, Reply};
+use comet_kernel::contract::limiter::{Lease, Subject};
+use comet_kernel::directory::CallResponder;
+use comet_kernel::events::Kind;
+use comet_kernel::{Caller, Context, Value, Work};
+
+use super::allowance::May;
+use super::scripted::refusal;
+use super::{Body, Object};
+use crate::plain;
+use crate::sandbox::{Actions, Args, Event, Failure, Handler, Outcome, State};
+
+/// Microseconds of processor time in a lease.
+const PROCESSOR_LEASE: u32 = 100_000;
+/// With less than this left, the object asks for another.
+const PROCESSOR_LOW: i32 = 5_000;
+
+impl Object {
+    /// `onGet`, or the value.
+    pub(super) fn get(
+        &mut self,
+        caller: Arc<Caller>,
+        payload: Value,
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
+        self.upgrade(context);
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        if scripted.quarantined || !scripted.script.handles(Handler::Get) {
+            let value = scripted.state.value();
+            return self.answer(responder, found(value));
+        }
+        let args = Args::Get { caller: &caller, payload: &payload };
+        match self.run(Handler::Get, args, context) {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok(outcome) => {
+                let Outcome { reply, parked, state, actions, .. } = outcome;
+                if let Err(refusal) = self.commit(state, actions, context) {
+                    return responder.answer(Err(refusal));
+                }
+                if parked {
+                    self.park(caller, responder, context);
+                } else {
+                    self.answer(responder, found(reply));
+                }
+            }
+        }
+    }
+
+    fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, context: &mut Context<Self>) {
+        let now = self.local.env.now();
+        self.extras().park(caller, responder, now);
+        let patience = Duration::from_secs(self.local.env.settings.parked_seconds);
+        let clock = self.local.env.kernel.clock.clone();
+        context.after(&clock, patience, move |object, _| {
+            let now = object.local.env.now();
+            object.extras().time_out(now, patience);
+        });
+    }
+
+    /// `onUpdate`, and whatever takes the object's place.
+    pub(super) fn put(
+        &mut self,
+        caller: Arc<Caller>,
+        put: Box<Put>,
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
+        match self.may_put(&caller, &put, context) {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok(Decision::NotWanted) => {
+                let present = self.former_record();
+                self.answer(responder, Reply::Kept { present });
+            }
+            Ok(Decision::Replace) => self.replace(caller, put, responder, context),
+            Ok(Decision::Keep(state, mut actions)) => {
+                // Whoever was parked for this update is answered with it: when it is durable.
+                let replies = std::mem::take(&mut actions.replies);
+                let outcome = self.commit(state, actions, context).and_then(|()| self.write_now(context));
+                match outcome {
+                    Err(refusal) => responder.answer(Err(refusal)),
+                    Ok(()) => {
+                        self.reply_to_parked(replies);
+                        let present = self.former_record();
+                        self.answer(responder, Reply::Kept { present });
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_put(&mut self, caller: &Caller, put: &Put, context: &mut Context<Self>) -> Result<Decision, Refusal> {
+        if !plain::holds(put.condition, true) {
+            return Ok(Decision::NotWanted);
+        }
+        plain::check_size(&put.value)?;
+        self.may_change(caller, context)?;
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        if !scripted.script.handles(Handler::Update) {
+            return Ok(Decision::Replace);
+        }
+        let script = put.script.as_ref().and_then(|choice| {
+            super::Found::in_catalogue(&self.local.env.catalogue, choice).map(|found| found.script.hash())
+        });
+        let outcome = self.run(Handler::Update, Args::Update { caller, value: &put.value, script }, context)?;
+        // What a handler that lets itself be replaced did to its own state is of no consequence.
+        Ok(match outcome.reply {
+            Value::Bool(true) => Decision::Replace,
+            _ => Decision::Keep(outcome.state, outcome.actions),
+        })
+    }
+
+    /// The checks before anything that changes the object from outside.
+    fn may_change(&mut self, caller: &Caller, context: &mut Context<Self>) -> Result<(), Refusal> {
+        self.upgrade(context);
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        plain::check_owner(scripted.owner.as_deref(), caller)?;
+        if scripted.quarantined { Err(Refusal::Quarantined) } else { Ok(()) }
+    }
+
+    /// Computes an edit and asks `onUpdate` about it; the value is in the state then, but not written.
+    pub(super) fn edited(
+        &mut self,
+        caller: &Arc<Caller>,
+        edit: &Edit,
+        context: &mut Context<Self>,
+    ) -> Result<Value, Refusal> {
+        self.may_change(caller, context)?;
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        let value = plain::apply_edit(Some(&scripted.state.value()), edit)?;
+        if scripted.script.handles(Handler::Update) {
+            let args = Args::Update { caller, value: &value, script: None };
+            let outcome = self.run(Handler::Update, args, context)?;
+            if outcome.reply != Value::Bool(true) {
+                self.commit(outcome.state, outcome.actions, context)?;
+                let Body::Scripted(scripted) = &self.body else { return Ok(Value::Nil) };
+                return Ok(scripted.state.value());
+            }
+        }
+        let version = self.local.next_version(self.version_and_end().0);
+        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
+        scripted.state.set_value(&value).map_err(refusal)?;
+        scripted.version = version;
+        Ok(value)
+    }
+
+    /// `onRemove`, and the end of the object.
+    pub(super) fn remove(&mut self, caller: &Caller, responder: CallResponder, context: &mut Context<Self>) {
+        let allowed = self.may_change(caller, context).and_then(|()| {
+            let Body::Scripted(scripted) = &self.body else { return Ok(()) };
+            if !scripted.script.handles(Handler::Remove) {
+                return Ok(());
+            }
+            let outcome = self.run(Handler::Remove, Args::Caller(caller), context)?;
+            if outcome.reply == Value::Bool(false) {
+                // A refusal is an answer of the handler, not its failure: what it noted is kept.
+                self.commit(outcome.state, outcome.actions, context)?;
+                return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
+            }
+            self.carry_out(outcome.actions);
+            Ok(())
+        });
+        match allowed {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok(()) => {
+                let reply = Reply::Removed { former: self.former_record() };
+                self.change_and_answer(Body::Gone, responder, reply, context);
+            }
+        }
+    }
+
+    /// `onTimer`, if it is due. The timer goes on whether the handler fails or not.
+    pub(super) fn tick(&mut self, responder: CallResponder, context: &mut Context<Self>) {
+        self.upgrade(context);
+        let now = self.local.env.unix();
+        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
+        if let Some(timer) = scripted.timer.filter(|timer| timer.due <= now && !scripted.quarantined) {
+            scripted.set_timer(timer.seconds, &self.local);
+            if scripted.script.handles(Handler::Timer) {
+                // Nobody waits for the outcome; failures are counted where they happen.
+                let outcome = self.run(Handler::Timer, Args::None, context);
+                let _refused = outcome.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
+            }
+            self.changed(context);
+        }
+        let next = match &self.body {
+            Body::Scripted(scripted) => scripted.next_due(),
+            _ => None,
+        };
+        responder.answer(Ok(Reply::Ticked { next }));
+    }
+
+    /// Turns handlers off, or on again.
+    pub(super) fn quarantine(&mut self, on: bool, why: &str, responder: CallResponder, context: &mut Context<Self>) {
+        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
+        let changes = scripted.quarantined != on;
+        if !changes {
+            return self.answer(responder, Reply::Value(Value::Bool(false)));
+        }
+        self.set_quarantine(on, why);
+        match self.write_now(context) {
+            Ok(()) => self.answer(responder, Reply::Value(Value::Bool(true))),
+            Err(refusal) => responder.answer(Err(refusal)),
+        }
+    }
+
+    fn set_quarantine(&mut self, on: bool, why: &str) {
+        self.with_scripted(|scripted| scripted.quarantined = on);
+        self.extras().forgive();
+        let text = if on { format!("quarantined {why}") } else { format!("released {why}") };
+        self.local.env.kernel.events.publish(Kind::Quarantine, self.key.to_string(), text);
+    }
+
+    /// Takes over a newer version of the script that the object follows, before its next event.
+    fn upgrade(&mut self, context: &mut Context<Self>) {
+        let Body::Scripted(scripted) = &mut self.body else { return };
+        let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
+        let named = named.clone();
+        scripted.stamp = named.stamp();
+        let (old, new) = (scripted.script.hash(), named.current().script.clone());
+        let refused = self.extras.as_ref().is_some_and(|extras| extras.refused_upgrade == Some(new.hash()));
+        if new.hash() == old || scripted.quarantined || refused {
+            return;
+        }
+        match self.run_upgrade(&new, old) {
+            Ok(Some((state, actions))) => {
+                self.with_scripted(|scripted| {
+                    scripted.script = new;
+                    scripted.state = state;
+                });
+                self.carry_out_with_timer(actions, context);
+                self.changed(context);
+            }
+            Ok(None) => self.extras().refused_upgrade = Some(new.hash()),
+            Err(failure) => {
+                self.extras().refused_upgrade = Some(new.hash());
+                let text = format!("keeps version {}: onUpgrade failed: {failure}", old.short());
+                self.local.env.kernel.events.publish(Kind::Script, self.key.to_string(), text);
+                self.count(&Err(failure), context);
+            }
+        }
+    }
+
+    /// The state under the new version: the present one, with the fields that only the new version declares, as
+    /// `onUpgrade` leaves it. None if it refuses.
+    fn run_upgrade(
+        &self,
+        new: &crate::sandbox::Script,
+        old: comet_kernel::ScriptHash,
+    ) -> Result<Option<(State, Actions)>, Failure> {
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        let sandbox = &self.local.env.sandbox;
+        let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
+        let value = scripted.state.value();
+        let fresh = sandbox.create(new, &value, &event)?;
+        let mut fields = scripted.state.fields();
+        if let (Value::Map(fields), Value::Map(fresh)) = (&mut fields, fresh.fields()) {
+            for (name, field) in fresh {
+                fields.entry(name).or_insert(field);
+            }
+        }
+        let state = State::new(&value, &fields)?;
+        if !new.handles(Handler::Upgrade) {
+            return Ok(Some((state, Actions::default())));
+        }
+        let outcome = sandbox.call(new, &state, Handler::Upgrade, Args::Upgrade { old }, &event)?;
+        if outcome.reply == Value::Bool(false) {
+            return Ok(None);
+        }
+        Ok(Some((outcome.state.unwrap_or(state), outcome.actions)))
+    }
+
+    fn parked(&self) -> &[Arc<Caller>] {
+        self.extras.as_ref().map_or(&[], |extras| extras.parked())
+    }
+
+    /// Runs a handler within what the object may use. The state is untouched; the outcome has to be committed.
+    fn run(&mut self, handler: Handler, args: Args<'_>, context: &mut Context<Self>) -> Result<Outcome, Refusal> {
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        let env = &self.local.env;
+        if let May::Wait(wait) = self.processor.may(|| env.now()) {
+            self.ask_for_processor(context);
+            return Err(Refusal::Limited { retry_after_ms: wait.as_millis().max(1) as u64 });
+        }
+        let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
+        let outcome = env.sandbox.call(&scripted.script, &scripted.state, handler, args, &event);
+        self.calls = self.calls.saturating_add(1);
+        let used = match &outcome {
+            Ok(outcome) => outcome.cpu,
+            // What ran out of a budget has used much; what was refused early, little.
+            Err(Failure::Budget(_)) => Duration::from_millis(env.settings.cpu_ms),
+            Err(_) => Duration::from_micros(10),
+        };
+        self.spend(used, context);
+        self.count(&outcome.as_ref().map(|_| ()).map_err(Clone::clone), context);
+        outcome.map_err(refusal)
+    }
+
+    /// Counts nanoseconds in microseconds: most calls take less than one, so that the rest is left to chance.
+    fn spend(&mut self, used: Duration, context: &mut Context<Self>) {
+        let nanos = used.as_nanos() as u64;
+        let chance = self.local.seed() % 1_000;
+        let micros = (nanos + chance) / 1_000;
+        if micros > 0 {
+            self.processor.spend(i32::try_from(micros).unwrap_or(i32::MAX));
+            self.ask_for_processor(context);
+        }
+    }
+
+    fn ask_for_processor(&mut self, context: &mut Context<Self>) {
+        let clock = self.local.env.kernel.clock.clone();
+        if !self.processor.wants(PROCESSOR_LOW, || clock.now()) {
+            return;
+        }
+        let lease = Lease { subject: Subject::Processor(self.key.clone()), tokens: PROCESSOR_LEASE };
+        let limiter = self.local.env.limiter.lease.clone();
+        context.then(async move { limiter.call(lease).await }, move |object, leased, _| {
+            object.processor.receive(leased.ok(), clock.now());
+        });
+    }
+
+    /// Counts a call and its failure: for the quarantine of the object, and for the rollback of the version.
+    fn count(&mut self, outcome: &Result<(), Failure>, context: &mut Context<Self>) {
+        let Body::Scripted(scripted) = &self.body else { return };
+        let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_)));
+        if let Some(named) = &scripted.follows {
+            if named.count(&scripted.script, failed) {
+                let suspect = crate::library::Suspect(named.clone());
+                // A library that is too busy now is told by the next bad version, or by the operator.
+                let _busy = self.local.env.suspect.tell(suspect);
+            }
+        }
+        if !failed {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let counts = matches!(outcome, Err(Failure::Budget(_) | Failure::Panicked(_)));
+        let env = self.local.env.clone();
+        if counts && self.extras().fail(&env) {
+            self.set_quarantine(true, "after repeated failures");
+            self.changed(context);
+        }
+    }
+
+    /// Takes over what a handler left: its state and what it asked for. If the object deletes itself and the store does
+    /// not take that, nothing has happened.
+    fn commit(
+        &mut self,
+        state: Option<State>,
+        mut actions: Actions,
+        context: &mut Context<Self>,
+    ) -> Result<(), Refusal> {
+        if std::mem::take(&mut actions.delete_self) {
+            self.change(Body::Gone, context)?;
+            self.carry_out(actions);
+            return Ok(());
+        }
+        if let Some(state) = state {
+            self.with_scripted(|scripted| scripted.state = state);
+            self.changed(context);
+        }
+        self.carry_out_with_timer(actions, context);
+        Ok(())
+    }
+
+    fn carry_out_with_timer(&mut self, mut actions: Actions, context: &mut Context<Self>) {
+        if let Some(seconds) = actions.timer.take() {
+            let local = self.local.clone();
+            self.with_scripted(|scripted| scripted.set_timer(seconds, &local));
+            self.changed(context);
+            let former = self.former.dues;
+            let dues = comet_kernel::record::Dues { tick: self.timer_due(), ..former };
+            self.local.arm_if_changed(&self.key, former, dues);
+        }
+        self.carry_out(actions);
+    }
+
+    fn timer_due(&self) -> Option<comet_kernel::UnixMillis> {
+        match &self.body {
+            Body::Scripted(scripted) => scripted.timer.map(|timer| timer.due),
+            _ => None,
+        }
+    }
+
+    /// Carries out what needs no write: log lines and answers to parked requests.
+    pub(super) fn carry_out(&mut self, actions: Actions) {
+        if !actions.log.is_empty() {
+            self.extras().append(actions.log);
+        }
+        self.reply_to_parked(actions.replies);
+    }
+
+    fn reply_to_parked(&mut self, replies: Vec<(usize, Value)>) {
+        if replies.is_empty() {
+            return;
+        }
+        for (responder, value) in self.extras().take_parked(replies) {
+            self.answer(responder, found(value));
+        }
+    }
+}
+
+/// What a put on a scripted object comes to.
+enum Decision {
+    /// The put's condition does not hold.
+    NotWanted,
+    /// The incoming object takes the place of this one.
+    Replace,
+    /// This one stays, with what its handler changed.
+    Keep(Option<State>, Actions),
+}
+
+fn found(value: Value) -> Reply {
+    if value == Value::Nil { Reply::Absent } else { Reply::Value(value) }
+}

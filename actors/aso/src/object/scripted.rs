@@ -1,0 +1,161 @@
+//! A scripted object in memory, and how it comes to be: from storage, or from a put.
+
+use std::sync::Arc;
+
+use comet_kernel::contract::aso::{Put, Refusal, ScriptChoice};
+use comet_kernel::record::{Active, Interval, ScriptRef};
+use comet_kernel::{Caller, Key, Record, UnixMillis, Value};
+
+use crate::catalogue::{Catalogue, Named};
+use crate::env::Local;
+use crate::plain::{self, Circumstances};
+use crate::sandbox::{Actions, Args, Event, Failure, Handler, Script, State};
+
+/// A script, and the name that it was found under if the object is to follow that.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub script: Arc<Script>,
+    pub follows: Option<Arc<Named>>,
+}
+
+/// A scripted object in memory.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    pub script: Arc<Script>,
+    pub follows: Option<Arc<Named>>,
+    /// The name's stamp when the object last looked.
+    pub stamp: u64,
+    pub state: State,
+    pub version: u64,
+    pub expires: Option<UnixMillis>,
+    pub owner: Option<Arc<str>>,
+    pub timer: Option<Interval>,
+    pub quarantined: bool,
+}
+
+impl Found {
+    /// The script of a choice, if the catalogue holds it now. A name that is not there, and a script that nobody uses,
+    /// have to be fetched from the library.
+    pub fn in_catalogue(catalogue: &Catalogue, choice: &ScriptChoice) -> Option<Found> {
+        match choice {
+            ScriptChoice::Named { name, pin } => {
+                let named = catalogue.named(name)?;
+                let script = named.current().script.clone();
+                Some(Found { script, follows: Some(named).filter(|_| !pin) })
+            }
+            ScriptChoice::Hash(hash) => Some(Found { script: catalogue.find(*hash)?, follows: None }),
+            ScriptChoice::Source(source) => {
+                let script = catalogue.find(comet_kernel::ScriptHash::of(source))?;
+                Some(Found { script, follows: None })
+            }
+        }
+    }
+}
+
+impl Scripted {
+    /// The object as it was stored. It runs the version that it ran last; whether its name has a newer one it finds
+    /// out before its next event.
+    pub fn from_record(
+        record: &Record,
+        active: &Active,
+        script: Arc<Script>,
+        follows: Option<Arc<Named>>,
+    ) -> Result<Self, Refusal> {
+        let state = State::new(&record.value, &active.state).map_err(refusal)?;
+        Ok(Scripted {
+            script,
+            follows,
+            stamp: 0,
+            state,
+            version: record.version,
+            expires: record.expires,
+            owner: record.owner.clone(),
+            timer: active.timer,
+            quarantined: active.quarantined,
+        })
+    }
+
+    /// Makes the object that a put describes: evaluates the script's fields and runs its `onPut`. Nothing has happened
+    /// if that fails or refuses. `replaced` is the version and the end of life of what is there now.
+    pub fn conceive(
+        local: &Local,
+        key: &Key,
+        put: &Put,
+        caller: &Caller,
+        found: Found,
+        replaced: (Option<u64>, Option<UnixMillis>),
+    ) -> Result<(Self, Actions), Refusal> {
+        let env = &local.env;
+        let event = Event { key, parked: &[], seed: local.seed() };
+        let mut state = env.sandbox.create(&found.script, &put.value, &event).map_err(refusal)?;
+        let mut actions = Actions::default();
+        if found.script.handles(Handler::Put) {
+            let outcome = env.sandbox.call(&found.script, &state, Handler::Put, Args::Caller(caller), &event);
+            let outcome = outcome.map_err(refusal)?;
+            if outcome.reply == Value::Bool(false) {
+                return Err(Refusal::Thrown("onPut refused the put".to_owned()));
+            }
+            state = outcome.state.unwrap_or(state);
+            actions = outcome.actions;
+        }
+        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
+        let scripted = Scripted {
+            stamp: found.follows.as_ref().map_or(0, |named| named.stamp()),
+            script: found.script,
+            follows: found.follows,
+            state,
+            version: local.next_version(replaced.0),
+            expires: plain::end_of(put.lifetime, replaced.1, now),
+            owner: put.owned.then(|| caller.id.clone()),
+            timer: None,
+            quarantined: false,
+        };
+        Ok((scripted, actions))
+    }
+
+    /// The object as it is to be stored.
+    pub fn record(&self) -> Record {
+        let script =
+            ScriptRef { hash: self.script.hash(), follows: self.follows.as_ref().map(|named| named.name.clone()) };
+        Record {
+            version: self.version,
+            value: self.state.value(),
+            expires: self.expires,
+            active: Some(Box::new(Active {
+                script,
+                state: self.state.fields(),
+                timer: self.timer,
+                quarantined: self.quarantined,
+            })),
+            owner: self.owner.clone(),
+        }
+    }
+
+    /// When the object has to be woken next.
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        let tick = self.timer.filter(|_| !self.quarantined).map(|timer| timer.due);
+        tick.into_iter().chain(self.expires).min()
+    }
+
+    /// Sets the timer as a handler asked: off for 0.
+    pub fn set_timer(&mut self, seconds: u32, local: &Local) {
+        self.timer = (seconds > 0).then(|| Interval { seconds, due: local.next_due(seconds) });
+    }
+}
+
+/// A failure of the sandbox as a caller gets to see it.
+pub(crate) fn refusal(failure: Failure) -> Refusal {
+    match failure {
+        Failure::Thrown(text) => Refusal::Thrown(text),
+        Failure::Budget(budget) => Refusal::Budget(budget),
+        Failure::Error(text) => Refusal::Failed(text),
+        Failure::Panicked(text) => Refusal::Failed(format!("the sandbox panicked: {text}")),
+    }
+}
+
+/// Roughly the bytes that an object with an actor takes in memory.
+pub(crate) fn footprint(key: usize, record: &Record) -> usize {
+    const ACTOR_AND_ENTRY: usize = 1_200;
+    let state = record.active.as_ref().map_or(0, |active| active.state.encoded_size());
+    ACTOR_AND_ENTRY + key + record.value.encoded_size() + 2 * state
+}

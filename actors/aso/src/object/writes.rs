@@ -1,0 +1,218 @@
+//! How an object's changes reach the disk.
+//!
+//! A put, an update or a removal is written at once and answered when it is durable. What handlers change otherwise is
+//! written behind: the first change sets a flush, and every change until then goes with it.
+
+use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::contract::storage::{Former, Write, WriteError};
+use comet_kernel::directory::CallResponder;
+use comet_kernel::events::Kind;
+use comet_kernel::handle::CallError;
+use comet_kernel::settings::Durability;
+use comet_kernel::{Context, Record, Work};
+
+use super::{Birth, Body, Object, Retiring};
+use crate::env::Env;
+use crate::shard::Leave;
+
+impl Object {
+    /// Writes the put that made the object; answers it, and everything after it, once it is durable.
+    pub(super) fn first_write(&mut self, birth: Birth, context: &mut Context<Self>) {
+        let Body::Scripted(scripted) = std::mem::replace(&mut self.body, Body::Gone) else {
+            unreachable!("an object is born with its script")
+        };
+        self.install(*scripted, birth.actions, birth.responder, birth.reply, context);
+        if matches!(self.body, Body::Gone) {
+            self.leave();
+        }
+    }
+
+    /// Makes the object something else, durably, and answers. If the write cannot be sent the object stays what it is.
+    pub(super) fn change_and_answer(
+        &mut self,
+        body: Body,
+        responder: CallResponder,
+        reply: Reply,
+        context: &mut Context<Self>,
+    ) {
+        match self.change(body, context) {
+            Ok(()) => self.answer(responder, reply),
+            Err(refusal) => responder.answer(Err(refusal)),
+        }
+    }
+
+    /// Makes the object something else and writes that. If the write cannot be sent the object stays what it is.
+    pub(super) fn change(&mut self, body: Body, context: &mut Context<Self>) -> Result<(), Refusal> {
+        let former = std::mem::replace(&mut self.body, body);
+        match self.write_now(context) {
+            Ok(()) => {
+                if matches!(self.body, Body::Gone | Body::Plain(_)) {
+                    self.leave();
+                }
+                Ok(())
+            }
+            Err(refusal) => {
+                self.body = former;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Sends the object as it is now to storage. What is answered from now on waits until it is durable.
+    pub(super) fn write_now(&mut self, context: &mut Context<Self>) -> Result<(), Refusal> {
+        let record = self.record();
+        let acknowledged = waits(&self.local.env);
+        let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: !acknowledged };
+        if !acknowledged {
+            if let Err(refused) = self.local.env.storage.write.tell(write) {
+                return Err(Refusal::Unavailable(format!("the store: {}", refused.reason)));
+            }
+            self.written(record.as_deref());
+            return Ok(());
+        }
+        let pending = match self.local.env.storage.write.ask(write) {
+            Ok(pending) => pending,
+            Err(refused) => return Err(Refusal::Unavailable(format!("the store: {}", refused.reason))),
+        };
+        let number = self.pipeline.send();
+        self.written(record.as_deref());
+        context.then(pending, move |object, outcome, context| match failure(outcome.map_err(CallError::from)) {
+            None => {
+                object.pipeline.done(number);
+                object.retire_if_done(context);
+            }
+            Some(reason) => object.fail(&reason, context),
+        });
+        Ok(())
+    }
+
+    /// Notes that a write was sent.
+    fn written(&mut self, record: Option<&Record>) {
+        let former = std::mem::replace(&mut self.former, Former::of(record));
+        self.flush.dirty = false;
+        self.local.arm_if_changed(&self.key, former.dues, self.former.dues);
+    }
+
+    /// Notes that a handler changed the object: it is written at the next flush.
+    pub(super) fn changed(&mut self, context: &mut Context<Self>) {
+        self.flush.dirty = true;
+        if !self.flush.scheduled {
+            self.flush.scheduled = true;
+            let clock = self.local.env.kernel.clock.clone();
+            context.after(&clock, self.local.env.flush_interval, |object, context| {
+                object.flush.scheduled = false;
+                object.flush(context);
+            });
+        }
+    }
+
+    fn flush(&mut self, context: &mut Context<Self>) {
+        if self.epoch != self.local.epoch.get() {
+            // The store was cleared: what this object holds must not come back.
+            return context.finish();
+        }
+        if !self.flush.dirty {
+            return;
+        }
+        if self.flush.under_way {
+            return self.changed(context);
+        }
+        let record = self.record();
+        let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: true };
+        let Ok(pending) = self.local.env.storage.write.ask(write) else {
+            return self.changed(context);
+        };
+        let before = self.former;
+        let sent = self.pipeline.sent();
+        self.written(record.as_deref());
+        self.flush.under_way = true;
+        context.then(pending, move |object, outcome, context| {
+            object.flush.under_way = false;
+            match failure(outcome.map_err(CallError::from)) {
+                None => object.retire_if_done(context),
+                // The state is kept and tried again, unless a later write was built upon this one.
+                Some(_) if object.pipeline.sent() == sent => {
+                    object.former = before;
+                    object.changed(context);
+                    object.refuse_to_retire(context);
+                }
+                Some(reason) => object.fail(&reason, context),
+            }
+        });
+    }
+
+    /// A write failed: the object in memory is not the one on the disk. It ends, and the next call starts from the disk.
+    fn fail(&mut self, reason: &str, context: &mut Context<Self>) {
+        self.pipeline.fail(reason);
+        self.refuse_to_retire(context);
+        self.leave();
+        self.epoch = u64::MAX;
+        context.finish();
+    }
+
+    /// Writes out what is pending, answers, and ends. Unless it is forced to go, an object that holds parked requests
+    /// stays.
+    pub(super) fn retire(&mut self, force: bool, responder: CallResponder, context: &mut Context<Self>) {
+        self.retiring = Some(Retiring { responder, force });
+        if let Some(extras) = &mut self.extras {
+            if force {
+                extras.end_parked(&Refusal::Unavailable("the node stops".to_owned()));
+            } else if !extras.parked().is_empty() {
+                return self.refuse_to_retire(context);
+            }
+        }
+        self.flush(context);
+        self.retire_if_done(context);
+    }
+
+    fn retire_if_done(&mut self, context: &mut Context<Self>) {
+        let pending = self.flush.dirty || self.flush.under_way || !self.pipeline.is_idle();
+        if pending {
+            if self.retiring.is_some() && self.flush.dirty && !self.flush.under_way {
+                self.flush(context);
+            }
+            return;
+        }
+        if let Some(retiring) = self.retiring.take() {
+            retiring.responder.answer(Ok(Reply::Retired));
+            context.finish();
+        }
+    }
+
+    /// The store takes no writes, or somebody waits for this object: it stays, unless it is forced to go.
+    fn refuse_to_retire(&mut self, context: &mut Context<Self>) {
+        let Some(retiring) = self.retiring.take() else { return };
+        if retiring.force {
+            let text = "what its handlers changed last is lost: the store takes no writes";
+            self.local.env.kernel.events.publish(Kind::Storage, format!("object {}", self.key), text);
+            retiring.responder.answer(Ok(Reply::Retired));
+            context.finish();
+        } else {
+            retiring.responder.answer(Ok(Reply::Kept { present: None }));
+        }
+    }
+
+    /// Tells the shard that the object has no script any more and needs no actor.
+    fn leave(&self) {
+        if let Some(shard) = self.local.shard.get() {
+            // A shard that is too busy finds out by itself when it looks for idle objects.
+            let _busy = shard.tell(Leave(self.key.clone()));
+        }
+    }
+}
+
+/// Whether writes are answered only when storage says so. Under `none` nobody waits, unless the store is shut or so far
+/// behind that whoever writes has to wait for it.
+pub(crate) fn waits(env: &Env) -> bool {
+    const BEHIND: u64 = comet_kernel::limits::SHARED_MAILBOX as u64 / 4;
+    env.durability != Durability::None || env.storage.gate.is_shut() || env.storage.write.meter().read().depth > BEHIND
+}
+
+/// Why a write has not happened, if it has not.
+pub(crate) fn failure(outcome: Result<Result<(), WriteError>, CallError>) -> Option<String> {
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}

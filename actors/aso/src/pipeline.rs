@@ -1,0 +1,63 @@
+//! Answers that wait for the disk.
+//!
+//! A shard or object applies a change to its memory at once and sends it to storage; what it answers about that change,
+//! and about anything read while the change was not yet durable, waits here until storage says that it is. Storage
+//! commits in the order of sending, so a number for each write is all that is needed.
+
+use std::collections::VecDeque;
+
+use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::directory::CallResponder;
+
+/// The writes under way of one key, and the answers that wait for them.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    sent: u64,
+    done: u64,
+    waiting: VecDeque<(u64, CallResponder, Reply)>,
+}
+
+impl Pipeline {
+    /// Counts a write out; gives its number.
+    pub fn send(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Answers once every write sent so far is durable: now, if none is under way.
+    pub fn answer(&mut self, responder: CallResponder, reply: Reply) {
+        if self.is_idle() {
+            responder.answer(Ok(reply));
+        } else {
+            self.waiting.push_back((self.sent, responder, reply));
+        }
+    }
+
+    /// The write of this number is durable, and so is every one before it.
+    pub fn done(&mut self, number: u64) {
+        self.done = self.done.max(number);
+        while self.waiting.front().is_some_and(|(awaited, ..)| *awaited <= self.done) {
+            if let Some((_, responder, reply)) = self.waiting.pop_front() {
+                responder.answer(Ok(reply));
+            }
+        }
+    }
+
+    /// A write failed: nothing that was built on it can be answered for.
+    pub fn fail(&mut self, reason: &str) {
+        self.done = self.sent;
+        for (_, responder, _) in self.waiting.drain(..) {
+            responder.answer(Err(Refusal::Unavailable(reason.to_owned())));
+        }
+    }
+
+    /// Whether no write is under way.
+    pub fn is_idle(&self) -> bool {
+        self.sent == self.done
+    }
+
+    /// How many writes were sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+}

@@ -1,0 +1,311 @@
+//! The script sandbox: runs the handlers of active storage objects, and lets nothing out of its bounds.
+//!
+//! The rest of the crate sees scripts, states and outcomes; that they are written in Rhai is known in here only. The
+//! sandbox knows nothing of actors and messages.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `allocator` | memory by thread, counted |
+//! | `meter` | what one call may use |
+//! | `natives`, `text`, `compare`, `blob` | the functions that scripts can use, each bounded |
+//! | `event`, `host` | the constant `comet` |
+//! | `script` | compiling |
+//! | `state`, `convert` | values, in and out |
+//! | `failure` | errors |
+//! | `check`, `definitions` | help for authors |
+//!
+//! # Why this holds
+//!
+//! The engine's own limits do not bound a script: its count of operations misses callbacks, its limits of size miss
+//! maps that grow by index, and no limit at all covers nesting. So they are off, and each bound is physical:
+//!
+//! - **Processor**: every operation of the engine passes the meter, native functions charge it in proportion to what
+//!   they touch, and memory that the engine copies by itself is charged by the allocator. Between two looks at the
+//!   processor clock lies little work.
+//! - **Memory**: bytes alive are counted by the allocator and compared at each operation. One operation can at most
+//!   double what is there.
+//! - **Stack**: the meter measures the stack that nested calls and expressions use. Nested values cost memory for each
+//!   level (`allocator::OVERHEAD`), so that the deepest that fits into the memory budget can be dropped, cloned and
+//!   hashed on the rest of a 2 MiB stack. Printing and comparing stop at a depth of their own. What is stored, sent or
+//!   thrown is bounded by `limits::VALUE_DEPTH`.
+//! - **Isolation**: nothing mutable is shared between two calls: no interned strings, no modules, no global variables.
+//!   A script can redefine any function for itself and for nobody else.
+//!
+//! # Closures
+//!
+//! Anonymous functions (`|x| x * 2`) can be passed to `map`, `filter`, `sort` and the like, but cannot capture
+//! variables: the engine's feature for that is off. Captured variables live in shared, reference-counted cells. A
+//! closure stored in a variable that it captures is a cycle that is never freed (measured: 64 KB leaked for each), a
+//! closure that captures itself panics when it is printed or converted, and shared cells could smuggle one object's
+//! value into two places of a state. Currying, the other way to put values into functions, doubles memory with each
+//! step (`f = f.curry(f)`), so it does not exist either. Constants and `this` are what callbacks are for want of it.
+
+mod allocator;
+mod blob;
+mod check;
+mod compare;
+mod convert;
+mod definitions;
+mod event;
+mod failure;
+mod host;
+mod meter;
+mod natives;
+mod script;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use comet_kernel::clock::Clock;
+use comet_kernel::contract::aso::Budget;
+use comet_kernel::identity::NodeId;
+use comet_kernel::value::Value;
+use rhai::{CallFnOptions, Dynamic, Engine, EvalAltResult, EvalContext, Map, OptimizationLevel, Scope};
+
+pub use allocator::{Counting, live as live_bytes};
+pub use check::{Finding, Report, Severity};
+pub use event::{Actions, Args, Event, Handler};
+pub use failure::{CompileError, Failure};
+pub use meter::Usage;
+pub use script::Script;
+pub use state::State;
+
+/// What one handler call may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Operations, those of callbacks and native functions included.
+    pub operations: u64,
+    /// Processor time of the thread.
+    pub cpu: Duration,
+    /// Bytes held at once.
+    pub memory: usize,
+    /// Bytes of a text. Text that grows by `+=` is noticed at twice that at the latest.
+    pub string: usize,
+    /// Items of an array or map. The engine's own ways to grow one are noticed when it is stored.
+    pub items: usize,
+    /// Bytes of the state, encoded: every field of `this`, and the value if the handler changed it.
+    pub state: usize,
+    /// Calls of script functions within each other.
+    pub call_depth: usize,
+    /// Actions in the network of one event.
+    pub actions: usize,
+    /// Requests parked at one object.
+    pub parked: usize,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets {
+            operations: 100_000,
+            cpu: Duration::from_millis(20),
+            memory: 1 << 20,
+            string: 32 << 10,
+            items: 1_000,
+            state: 64 << 10,
+            call_depth: 32,
+            actions: 2,
+            parked: 64,
+        }
+    }
+}
+
+/// What scripts are told of the node that runs them.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its peer id.
+    pub id: NodeId,
+    /// Its address.
+    pub ip: IpAddr,
+}
+
+/// What a handler did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What it returned. [`Value::Nil`] if it parked the request.
+    pub reply: Value,
+    /// `onGet` returned `comet.later()`.
+    pub parked: bool,
+    /// The new state, if it differs from the former one.
+    pub state: Option<State>,
+    /// What to carry out now.
+    pub actions: Actions,
+    /// Operations that were used.
+    pub operations: u64,
+    /// Processor time that was used.
+    pub cpu: Duration,
+}
+
+/// The sandbox. One serves the whole process; calls on different threads do not wait for each other.
+pub struct Sandbox {
+    engine: Engine,
+    budgets: Budgets,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sandbox").field("budgets", &self.budgets).finish_non_exhaustive()
+    }
+}
+
+/// Expressions within expressions, in a script.
+const EXPRESSION_DEPTH: usize = 32;
+/// Functions of one script, anonymous ones included.
+const FUNCTIONS: usize = 128;
+/// Variables that exist at once in one function.
+const VARIABLES: usize = 128;
+
+impl Sandbox {
+    /// A sandbox on this node.
+    pub fn new(budgets: Budgets, node: Node, clock: Clock) -> Sandbox {
+        let mut engine = Engine::new_raw();
+        engine
+            .set_max_expr_depths(EXPRESSION_DEPTH, EXPRESSION_DEPTH)
+            .set_max_call_levels(budgets.call_depth)
+            .set_max_functions(FUNCTIONS)
+            .set_max_variables(VARIABLES)
+            .set_optimization_level(OptimizationLevel::None)
+            .set_max_strings_interned(0)
+            .on_progress(|_| meter::tick().map(|budget| budget.to_string().into()));
+        for symbol in ["eval", "curry", "print", "debug", "import", "export", "is_shared"] {
+            engine.disable_symbol(symbol);
+        }
+        #[expect(deprecated, reason = "marked as volatile, not as deprecated")]
+        engine.on_var(resolve);
+        natives::register(&mut engine);
+        host::register(&mut engine, &node, &clock);
+        Sandbox { engine, budgets }
+    }
+
+    /// Compiles a script. Measured: under 2 ms for the worst source of the largest size. Constants may use a handler's
+    /// budgets on top, so keep it off the hot path.
+    pub fn compile(&self, source: &str) -> Result<Script, CompileError> {
+        Script::compile(&self.engine, &self.budgets, source)
+    }
+
+    /// The state of a new object: its value, and each top-level `let` of the script evaluated once.
+    pub fn create(&self, script: &Script, value: &Value, event: &Event<'_>) -> Result<State, Failure> {
+        let value = convert::to_script(value, self.budgets.items)?;
+        let mut fields = Map::new();
+        if script.names.len() > 1 {
+            let mut scope = Scope::new();
+            self.metered(script, event, || self.engine.run_ast_with_scope(&mut scope, &script.ast))?;
+            fields = script::declared_fields(scope);
+        }
+        // A large value is fine: the client put it, and puts have a limit of their own.
+        let with_nothing = State::commit(None, fields, &script.names, &self.budgets)?;
+        let state = with_nothing.expect("there is no former state that it could equal");
+        Ok(state.with_value(value))
+    }
+
+    /// Runs a handler on a state. The state stays as it is: what the handler makes of it is in the outcome.
+    pub fn call(
+        &self,
+        script: &Script,
+        state: &State,
+        handler: Handler,
+        args: Args<'_>,
+        event: &Event<'_>,
+    ) -> Result<Outcome, Failure> {
+        let Some(declared) = script.declared(handler) else {
+            return Err(Failure::Error(format!("the script has no {}", handler.name())));
+        };
+        let args = args.to_script(declared, self.budgets.items)?;
+        let mut this = Dynamic::from_map(state.working_copy());
+        let (reply, usage, actions) = self.metered(script, event, || {
+            let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
+            self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &script.ast, handler.name(), args)
+        })?;
+        let Some(this) = this.try_cast::<Map>() else {
+            return Err(Failure::Error("`this` has to stay a map; change its fields instead".to_owned()));
+        };
+        let state = State::commit(Some(state), this, &script.names, &self.budgets)?;
+        let parked = self.parked(&reply, handler, event)?;
+        let reply = if parked { Value::Nil } else { convert::from_script(&reply, "the reply")? };
+        Ok(Outcome { reply, parked, state, actions, operations: usage.operations, cpu: usage.cpu })
+    }
+
+    /// What a reader of this source should know: errors, likely mistakes, and sizes.
+    pub fn check(&self, source: &str) -> Report {
+        check::check(&self.engine, &self.budgets, source)
+    }
+
+    /// The signature of every function that a script can see, sorted: for whoever audits the shipped binary.
+    pub fn functions(&self) -> Vec<String> {
+        let mut signatures: Vec<String> =
+            definitions::known(&self.engine).iter().map(definitions::Known::signature).collect();
+        signatures.sort_unstable();
+        signatures
+    }
+
+    /// The text of a definition file for editors: every function with a line on what it does.
+    pub fn definitions(&self) -> String {
+        definitions::definitions(&self.engine)
+    }
+
+    /// What the last [`Sandbox::create`] or [`Sandbox::call`] on this thread used, also if it failed.
+    pub fn last_usage() -> Usage {
+        LAST_USAGE.get()
+    }
+
+    /// Runs `act` under the meter, within a call.
+    fn metered<T>(
+        &self,
+        script: &Script,
+        event: &Event<'_>,
+        act: impl FnOnce() -> Result<T, Box<EvalAltResult>>,
+    ) -> Result<(T, Usage, Actions), Failure> {
+        let entered = event::enter(Some(event), script.constants.as_ref());
+        let running = meter::start(&self.budgets);
+        let outcome = catch_unwind(AssertUnwindSafe(act));
+        let usage = running.usage();
+        LAST_USAGE.set(usage);
+        match (outcome, usage.ended) {
+            (Ok(Ok(result)), None) => Ok((result, usage, entered.take_actions())),
+            (Ok(Ok(_)), Some(budget)) => Err(Failure::Budget(budget)),
+            (Ok(Err(error)), ended) => Err(Failure::from_engine(error, ended)),
+            (Err(panic), _) => Err(Failure::from_panic(&*panic)),
+        }
+    }
+
+    fn parked(&self, reply: &Dynamic, handler: Handler, event: &Event<'_>) -> Result<bool, Failure> {
+        if !reply.is::<host::Later>() {
+            return Ok(false);
+        }
+        if handler != Handler::Get {
+            return Err(Failure::Error(format!("{} cannot return comet.later(); only onGet can", handler.name())));
+        }
+        if event.parked.len() >= self.budgets.parked {
+            return Err(Failure::Budget(Budget::Parked));
+        }
+        Ok(true)
+    }
+}
+
+thread_local! {
+    static LAST_USAGE: Cell<Usage> = const { Cell::new(Usage { ended: None, operations: 0, cpu: Duration::ZERO }) };
+}
+
+/// What a name means that is no variable: `comet`, or a constant of the script.
+#[expect(clippy::unnecessary_wraps, reason = "the engine's signature")]
+fn resolve(
+    name: &str,
+    index: usize,
+    _: EvalContext<'_, '_, '_, '_, '_, '_>,
+) -> Result<Option<Dynamic>, Box<EvalAltResult>> {
+    if index > 0 {
+        return Ok(None);
+    }
+    if name == "comet" {
+        return Ok(Some(Dynamic::from(host::Comet)));
+    }
+    Ok(event::with(|call| {
+        let constants = call.constants.as_ref()?;
+        constants.iter().find(|(other, _)| other.as_str() == name).map(|(_, value)| value.clone())
+    }))
+}

@@ -1,0 +1,297 @@
+//! The shard actor: the keys whose hash picks it, on one thread.
+//!
+//! Owns the plain values of its keys, which need no actor of their own because nothing of them runs, and looks after the
+//! actors of its scripted objects: it activates them from storage on first use and retires those not used for longest.
+//! Promises that calls on one key take effect in the order in which one sender sent them, whatever state the key is in.
+//! It never runs a handler but `onPut` of an object that has no actor yet.
+//!
+//! A key is in one of these states; arrows are what the shard does next:
+//!
+//! ```text
+//! not in memory -> Loading -> plain value in the directory <-> Changing (writes under way)
+//!                         \-> object in the directory -> Retiring -> not in memory
+//! ```
+
+mod activate;
+mod plain_keys;
+mod sweep;
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::aso::{Call, Refusal};
+use comet_kernel::contract::storage::Former;
+use comet_kernel::directory::CallResponder;
+use comet_kernel::events::Kind;
+use comet_kernel::exit::Exit;
+use comet_kernel::meter::Meter;
+use comet_kernel::nursery::{ChildExit, Nursery};
+use comet_kernel::supervisor::Failures;
+use comet_kernel::{Actor, Context, Door, Handler, Key, Message, Record, Responder, Work, limits};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::env::{Env, Local};
+use crate::object::quarantine_intensity;
+use crate::pipeline::Pipeline;
+
+/// How long a shard that is held for a clearing waits for its end.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
+/// An object has no script any more and needs no actor.
+#[derive(Debug)]
+pub(crate) struct Leave(pub Key);
+
+impl Message for Leave {
+    type Reply = ();
+    const NAME: &'static str = "aso::Leave";
+}
+
+/// Forget everything and hold calls back until the [`Release`]: the store is being cleared.
+#[derive(Debug)]
+pub(crate) struct Hold;
+
+impl Message for Hold {
+    type Reply = ();
+    const NAME: &'static str = "aso::Hold";
+}
+
+/// Go on after a [`Hold`].
+#[derive(Debug)]
+pub(crate) struct Release;
+
+impl Message for Release {
+    type Reply = ();
+    const NAME: &'static str = "aso::Release";
+}
+
+/// Calls that wait for their key.
+type Waiting = VecDeque<(Call, CallResponder)>;
+
+/// What a key is in the middle of.
+#[derive(Debug)]
+enum Busy {
+    /// Its record or script is being read.
+    Loading(Waiting),
+    /// Its plain value is being changed.
+    Changing(Changing),
+    /// Its object writes out what is pending.
+    Retiring(Door<Call>, Waiting),
+}
+
+/// A plain value with writes under way.
+#[derive(Debug)]
+struct Changing {
+    present: Option<Arc<Record>>,
+    former: Former,
+    pipeline: Pipeline,
+    /// Calls that have to wait until no write is under way.
+    deferred: Waiting,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    local: Rc<Local>,
+    number: usize,
+    busy: HashMap<Key, Busy, ahash::RandomState>,
+    /// Every key that was put in memory, oldest first: the hand of a clock goes round it to find what is not used.
+    hand: VecDeque<Key>,
+    /// Objects whose actor died by a fault of ours, so that one which does so again and again is quarantined.
+    deaths: HashMap<Key, Failures, ahash::RandomState>,
+    /// Calls that wait for the end of a clearing.
+    held: Option<Waiting>,
+    /// Objects still to be retired before the shard stops.
+    leaving: Vec<Key>,
+}
+
+impl Shard {
+    /// A shard that has nothing in memory.
+    pub fn new(env: Arc<Env>, number: usize) -> Self {
+        let clock = env.kernel.clock.clone();
+        let meter = Meter::new("aso::Call to objects", clock.clone());
+        let exits = Meter::new("kernel::ChildExit", clock);
+        let nursery = Nursery::new("node/aso/object", meter, exits);
+        let local = Rc::new(Local::new(env, nursery, SmallRng::from_os_rng()));
+        Shard {
+            local,
+            number,
+            busy: HashMap::default(),
+            hand: VecDeque::new(),
+            deaths: HashMap::default(),
+            held: None,
+            leaving: Vec::new(),
+        }
+    }
+
+    fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        if let Some(held) = &mut self.held {
+            return wait(held, limits::SHARED_MAILBOX, call, responder);
+        }
+        match self.busy.get_mut(&call.key) {
+            Some(Busy::Loading(waiting) | Busy::Retiring(_, waiting)) => {
+                wait(waiting, limits::WAITING_PER_KEY, call, responder);
+            }
+            Some(Busy::Changing(changing)) if !changing.deferred.is_empty() => {
+                wait(&mut changing.deferred, limits::WAITING_PER_KEY, call, responder);
+            }
+            Some(Busy::Changing(_)) => self.act_on_plain(call, responder, context),
+            None => self.find(call, responder, context),
+        }
+    }
+
+    /// A call on a key that is in the middle of nothing.
+    fn find(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        let directory = &self.local.env.directory;
+        match directory.forward(call, responder) {
+            Ok(()) => {}
+            Err((call, responder)) if directory.settled(&call.key).is_some() => {
+                self.act_on_plain(call, responder, context);
+            }
+            Err((call, responder)) => {
+                // An entry that is still there belongs to an actor that has died.
+                let died = directory.remove(&call.key).is_some();
+                self.load(call, responder, died, context);
+            }
+        }
+    }
+
+    /// Handles calls that waited, in order. What cannot be handled yet waits again.
+    fn drain(&mut self, waiting: Waiting, context: &mut Context<Self>) {
+        for (call, responder) in waiting {
+            self.dispatch(call, responder, context);
+        }
+    }
+
+    /// Takes a key out of the table of busy ones, if it is being loaded.
+    fn loaded(&mut self, key: &Key) -> Waiting {
+        match self.busy.remove(key) {
+            Some(Busy::Loading(waiting)) => waiting,
+            other => {
+                assert!(other.is_none(), "a key that is being loaded is in no other state: {other:?}");
+                Waiting::new()
+            }
+        }
+    }
+
+    fn object_died(&mut self, key: Key, exit: &Exit) {
+        let directory = &self.local.env.directory;
+        if directory.is_active(&key) && directory.is_dead(&key) {
+            directory.remove(&key);
+        }
+        self.local.env.kernel.events.publish(Kind::Ended, format!("object {key}"), exit.to_string());
+        // Bounded by what can die within the time that counts; a shard with more faults than that has other worries.
+        if self.deaths.len() >= limits::SYSTEM_MAILBOX {
+            self.deaths.clear();
+        }
+        let env = &self.local.env;
+        let failures = self.deaths.entry(key.clone()).or_insert_with(|| Failures::new(quarantine_intensity(env)));
+        if failures.count(env.now()) {
+            self.deaths.remove(&key);
+            let caller = env.node.clone();
+            let request = comet_kernel::Request::until(env.now() + LONGEST_HOLD);
+            let op = comet_kernel::contract::aso::Op::Quarantine(true);
+            let asked = env.directory.ask(Call { key, request, caller, op }, env.now(), true);
+            drop(asked);
+        }
+    }
+}
+
+impl Actor for Shard {
+    fn started(&mut self, context: &mut Context<Self>) {
+        let meter = Meter::new("aso::Leave", self.local.env.kernel.clock.clone());
+        let door = context.door(&meter);
+        assert!(self.local.shard.set(door).is_ok(), "a shard starts once");
+        self.forget_former_life();
+        self.sweep_later(context);
+    }
+
+    /// Retires every object, so that what handlers changed reaches the disk.
+    fn stopping(&mut self, done: Responder<()>, context: &mut Context<Self>) {
+        self.leaving = self.local.env.directory.keys_of(self.number, true);
+        self.retire_all(done, context);
+    }
+}
+
+impl Handler<Call> for Shard {
+    fn handle(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        self.dispatch(call, responder, context);
+    }
+}
+
+impl Handler<ChildExit<Key>> for Shard {
+    fn handle(&mut self, exit: ChildExit<Key>, _: Responder<()>, _: &mut Context<Self>) {
+        if !exit.exit.is_normal() {
+            self.object_died(exit.name, &exit.exit);
+        }
+    }
+}
+
+impl Handler<Leave> for Shard {
+    fn handle(&mut self, Leave(key): Leave, _: Responder<()>, context: &mut Context<Self>) {
+        self.retire(key, false, context);
+    }
+}
+
+impl Handler<Hold> for Shard {
+    fn handle(&mut self, _: Hold, responder: Responder<()>, context: &mut Context<Self>) {
+        self.local.epoch.set(self.local.epoch.get() + 1);
+        let mut waiting = Waiting::new();
+        for (_, busy) in self.busy.drain() {
+            match busy {
+                Busy::Loading(calls) | Busy::Retiring(_, calls) => waiting.extend(calls),
+                Busy::Changing(mut changing) => {
+                    changing.pipeline.fail("the store was cleared meanwhile");
+                    waiting.extend(changing.deferred);
+                }
+            }
+        }
+        self.forget_former_life();
+        self.hand.clear();
+        self.deaths.clear();
+        self.held.get_or_insert_default().extend(waiting);
+        let epoch = self.local.epoch.get();
+        let clock = self.local.env.kernel.clock.clone();
+        context.after(&clock, LONGEST_HOLD, move |shard, context| {
+            if shard.local.epoch.get() == epoch {
+                shard.release(context);
+            }
+        });
+        responder.answer(());
+    }
+}
+
+impl Handler<Release> for Shard {
+    fn handle(&mut self, _: Release, responder: Responder<()>, context: &mut Context<Self>) {
+        self.release(context);
+        responder.answer(());
+    }
+}
+
+impl Shard {
+    fn release(&mut self, context: &mut Context<Self>) {
+        if let Some(held) = self.held.take() {
+            self.drain(held, context);
+        }
+    }
+
+    /// Takes every key of this shard out of the directory: those of a former life, or those that are being cleared.
+    fn forget_former_life(&self) {
+        let directory = &self.local.env.directory;
+        for key in directory.keys_of(self.number, false) {
+            directory.remove(&key);
+        }
+    }
+}
+
+/// Lets a call wait, or refuses it if too many do.
+fn wait(waiting: &mut Waiting, most: usize, call: Call, responder: CallResponder) {
+    if waiting.len() < most {
+        waiting.push_back((call, responder));
+    } else {
+        let text = "too much is waiting for the object; try again".to_owned();
+        responder.answer(Err(Refusal::Unavailable(text)));
+    }
+}

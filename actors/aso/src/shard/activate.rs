@@ -1,0 +1,202 @@
+//! How keys come into memory: from storage, or by a put with a script.
+
+use std::sync::Arc;
+
+use comet_kernel::contract::aso::{Call, Put, Refusal, Reply, ScriptChoice};
+use comet_kernel::contract::storage::{Former, Read, WriteScript};
+use comet_kernel::directory::{CallResponder, Presence};
+use comet_kernel::record::Active;
+use comet_kernel::{Caller, Context, Key, Record, Work, limits};
+
+use super::{Busy, Changing, Shard, Waiting};
+use crate::env::Env;
+use crate::library::Fetch;
+use crate::object::{self, Birth, Found, Object, Scripted};
+use crate::pipeline::Pipeline;
+use crate::plain;
+
+/// What storage and the library say about a key.
+enum Loaded {
+    Nothing,
+    Plain(Arc<Record>),
+    Active(Arc<Record>, Found),
+}
+
+impl Shard {
+    /// Reads a key that is not in memory. Calls on it wait until it is.
+    pub(super) fn load(&mut self, call: Call, responder: CallResponder, died: bool, context: &mut Context<Self>) {
+        let key = call.key.clone();
+        self.busy.insert(key.clone(), Busy::Loading(Waiting::from([(call, responder)])));
+        let (env, epoch, wanted) = (self.local.env.clone(), self.local.epoch.get(), key.clone());
+        let reading = async move { read(&env, wanted, died).await };
+        context.then(reading, move |shard, loaded, context| {
+            // A clearing has taken the waiting calls over.
+            if shard.local.epoch.get() == epoch {
+                shard.bring_in(&key, loaded, context);
+            }
+        });
+    }
+
+    fn bring_in(&mut self, key: &Key, loaded: Result<Loaded, Refusal>, context: &mut Context<Self>) {
+        let waiting = self.loaded(key);
+        match loaded {
+            Err(refusal) => {
+                for (_, responder) in waiting {
+                    responder.answer(Err(refusal.clone()));
+                }
+                return;
+            }
+            Ok(Loaded::Nothing) => {
+                // While the calls are handled it is known that nothing is there.
+                let changing = Changing {
+                    present: None,
+                    former: Former::default(),
+                    pipeline: Pipeline::default(),
+                    deferred: Waiting::new(),
+                };
+                self.busy.insert(key.clone(), Busy::Changing(changing));
+                self.drain(waiting, context);
+                return self.settle(key, context);
+            }
+            Ok(Loaded::Plain(record)) => self.remember(key, record),
+            Ok(Loaded::Active(record, found)) => {
+                let active = record.active.as_deref().expect("an active record has an active half");
+                if let Err(refusal) = self.activate(key, &record, active, found, context) {
+                    for (_, responder) in waiting {
+                        responder.answer(Err(refusal.clone()));
+                    }
+                    return;
+                }
+            }
+        }
+        self.drain(waiting, context);
+    }
+
+    /// Puts a settled plain value in the directory.
+    pub(super) fn remember(&mut self, key: &Key, record: Arc<Record>) {
+        let bytes = plain::footprint(key.as_bytes().len(), &record);
+        self.insert(key, Presence::Plain(record), bytes);
+    }
+
+    fn activate(
+        &mut self,
+        key: &Key,
+        record: &Record,
+        active: &Active,
+        found: Found,
+        context: &mut Context<Self>,
+    ) -> Result<(), Refusal> {
+        let scripted = Scripted::from_record(record, active, found.script, found.follows)?;
+        let former = Former::of(Some(record));
+        let object = Object::stored(self.local.clone(), key.clone(), scripted, former);
+        self.start(key, object, object::footprint(key.as_bytes().len(), record), context);
+        Ok(())
+    }
+
+    fn start(&mut self, key: &Key, object: Object, bytes: usize, context: &mut Context<Self>) {
+        let door = self.local.nursery.start(context, key.clone(), object, limits::OBJECT_MAILBOX);
+        self.insert(key, Presence::Active(door), bytes);
+    }
+
+    /// Makes the object that a put with a script describes, in the place of a plain value or of nothing.
+    pub(super) fn conceive(
+        &mut self,
+        key: &Key,
+        caller: &Caller,
+        put: &Put,
+        found: Found,
+        replaced: (Option<Arc<Record>>, Former),
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
+        let (present, former) = replaced;
+        let live = present.filter(|record| !record.expired(self.local.env.unix()));
+        let version_and_end = (live.as_ref().map(|live| live.version), live.as_ref().and_then(|live| live.expires));
+        match Scripted::conceive(&self.local, key, put, caller, found, version_and_end) {
+            Err(refusal) => responder.answer(Err(refusal)),
+            Ok((scripted, actions)) => {
+                let bytes = object::footprint(key.as_bytes().len(), &scripted.record());
+                let birth = Birth { responder, reply: Reply::Stored { former: live }, actions };
+                let object = Object::born(self.local.clone(), key.clone(), scripted, former, birth);
+                self.start(key, object, bytes, context);
+            }
+        }
+    }
+
+    /// Has the library read the script of a put, and handles the put again. Calls on the key wait.
+    pub(super) fn fetch(
+        &mut self,
+        choice: ScriptChoice,
+        call: Call,
+        responder: CallResponder,
+        present: Option<Arc<Record>>,
+        context: &mut Context<Self>,
+    ) {
+        let key = call.key.clone();
+        self.busy.insert(key.clone(), Busy::Loading(Waiting::from([(call, responder)])));
+        let (library, epoch) = (self.local.env.fetch.clone(), self.local.epoch.get());
+        context.then(async move { library.call(Fetch(choice)).await }, move |shard, fetched, context| {
+            if shard.local.epoch.get() != epoch {
+                return;
+            }
+            let mut waiting = shard.loaded(&key);
+            let refusal = match &fetched {
+                Ok(Ok(_)) => None,
+                Ok(Err(refusal)) => Some(refusal.clone()),
+                Err(error) => Some(Refusal::Unavailable(error.to_string())),
+            };
+            if let Some(refusal) = refusal {
+                if let Some((_, responder)) = waiting.pop_front() {
+                    responder.answer(Err(refusal));
+                }
+            }
+            if let Some(record) = present {
+                shard.remember(&key, record);
+            }
+            // The script is held by `fetched` until the put has found it in the catalogue.
+            shard.drain(waiting, context);
+            drop(fetched);
+        });
+    }
+}
+
+/// Reads a key's record, and the script that it runs.
+async fn read(env: &Env, key: Key, died: bool) -> Result<Loaded, Refusal> {
+    if died {
+        // What the dead actor had sent to the writer must be on the disk before the reader looks: an empty write stands
+        // behind it in the same mailbox.
+        let barrier = WriteScript { sources: Vec::new(), name: None };
+        let _refused_or_done = env.storage.write_script.call(barrier).await;
+    }
+    let read = env.storage.read.call(Read { key }).await;
+    let record = read.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
+    let Some(record) = record else { return Ok(Loaded::Nothing) };
+    let Some(active) = record.active.as_deref() else { return Ok(Loaded::Plain(record)) };
+    let found = find(env, active).await?;
+    Ok(Loaded::Active(record, found))
+}
+
+/// The script that an object ran last, and the name that it follows. If the name is gone, it follows none any more.
+async fn find(env: &Env, active: &Active) -> Result<Found, Refusal> {
+    let follows = match &active.script.follows {
+        None => None,
+        Some(name) => match env.catalogue.named(name) {
+            Some(named) => Some(named),
+            None => {
+                let choice = ScriptChoice::Named { name: name.clone(), pin: false };
+                let _known_now = env.fetch.call(Fetch(choice)).await;
+                env.catalogue.named(name)
+            }
+        },
+    };
+    let hash = active.script.hash;
+    let script = match env.catalogue.find(hash) {
+        Some(script) => script,
+        None => env.fetch.call(Fetch(ScriptChoice::Hash(hash))).await.map_err(|error| unavailable(&error))??,
+    };
+    Ok(Found { script, follows })
+}
+
+fn unavailable(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable(error.to_string())
+}

@@ -1,0 +1,135 @@
+//! How keys leave memory: those not used for longest first.
+//!
+//! A clock's hand goes round the keys. A key that was used since the hand's last visit stays; one that was not leaves if
+//! memory is short or its time is up. A plain value just leaves the directory; an object is asked to write out what is
+//! pending first.
+
+use std::time::Duration;
+
+use comet_kernel::contract::aso::{Call, Op, Reply};
+use comet_kernel::contract::storage::WriteScript;
+use comet_kernel::directory::Presence;
+use comet_kernel::{Context, Key, Request, Responder, Work};
+
+use super::{Busy, Shard, Waiting};
+
+/// How often the hand moves.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many keys it visits at the most each time, so that a visit does not hold up calls.
+const VISITS: usize = 8_192;
+/// A key that was used within this long stays even if memory is short: it would come back at once.
+const FRESH: Duration = Duration::from_secs(2);
+/// How many objects are retired at once when the node stops.
+const RETIRING_AT_ONCE: usize = 256;
+
+impl Shard {
+    pub(super) fn sweep_later(&mut self, context: &mut Context<Self>) {
+        let clock = self.local.env.kernel.clock.clone();
+        context.after(&clock, INTERVAL, |shard, context| {
+            shard.local.arm_waiting();
+            shard.sweep(context);
+            shard.sweep_later(context);
+        });
+    }
+
+    fn sweep(&mut self, context: &mut Context<Self>) {
+        let env = self.local.env.clone();
+        let now = env.now();
+        let most = env.settings.memory_mib as usize * (1 << 20);
+        let idle_limit = Duration::from_secs(env.settings.idle_seconds);
+        let mut plain = Vec::new();
+        let mut surplus = env.directory.size().bytes.saturating_sub(most) / env.directory.shards().len();
+        for _ in 0..VISITS.min(self.hand.len()) {
+            let Some(key) = self.hand.pop_front() else { break };
+            // A key that is not in memory any more, or is in the middle of something, gets its place back later.
+            let Some((idle, bytes)) = env.directory.idle(&key, now) else { continue };
+            let leaves = idle >= idle_limit || (surplus > 0 && idle >= FRESH);
+            if !leaves || self.busy.contains_key(&key) {
+                self.hand.push_back(key);
+                continue;
+            }
+            surplus = surplus.saturating_sub(bytes);
+            if env.directory.is_active(&key) {
+                self.retire(key, false, context);
+            } else if let Some(record) = env.directory.settled(&key) {
+                plain.push((key, record));
+            }
+        }
+        if plain.is_empty() {
+            return;
+        }
+        // A value may stand in memory only while its write is on the way; an empty write stands behind it.
+        let barrier = WriteScript { sources: Vec::new(), name: None };
+        let storage = env.storage.write_script.clone();
+        context.then(async move { storage.call(barrier).await }, move |shard, outcome, _| {
+            for (key, record) in plain {
+                let directory = &shard.local.env.directory;
+                let same = directory.settled(&key).is_some_and(|now| std::sync::Arc::ptr_eq(&now, &record));
+                if matches!(outcome, Ok(Ok(()))) && same && !shard.busy.contains_key(&key) {
+                    directory.remove(&key);
+                } else {
+                    shard.hand.push_back(key);
+                }
+            }
+        });
+    }
+
+    /// Lets an object write out what is pending and end. Calls on its key wait until it has.
+    pub(super) fn retire(&mut self, key: Key, force: bool, context: &mut Context<Self>) {
+        let env = self.local.env.clone();
+        if self.busy.contains_key(&key) || !env.directory.is_active(&key) {
+            return;
+        }
+        let Some(Presence::Active(door)) = env.directory.remove(&key) else { return };
+        let request = Request::until(env.now() + Duration::from_secs(60));
+        let call = Call { key: key.clone(), request, caller: env.node.clone(), op: Op::Retire { force } };
+        let Ok(pending) = door.ask(call) else {
+            // It has died, or its mailbox is full; then it is in use.
+            if door.is_open() {
+                self.insert(&key, Presence::Active(door), 0);
+            }
+            return;
+        };
+        self.busy.insert(key.clone(), Busy::Retiring(door, Waiting::new()));
+        let epoch = self.local.epoch.get();
+        context.then(pending, move |shard, outcome, context| {
+            if shard.local.epoch.get() == epoch {
+                let stays = matches!(outcome, Ok(Ok(Reply::Kept { .. })));
+                shard.retired(key, stays, context);
+            }
+        });
+    }
+
+    fn retired(&mut self, key: Key, stays: bool, context: &mut Context<Self>) {
+        let Some(Busy::Retiring(door, waiting)) = self.busy.remove(&key) else { return };
+        if stays && door.is_open() {
+            self.insert(&key, Presence::Active(door), 0);
+        }
+        self.drain(waiting, context);
+    }
+
+    /// Retires what is to leave before the shard stops, so many at a time, and answers when nothing is left.
+    pub(super) fn retire_all(&mut self, done: Responder<()>, context: &mut Context<Self>) {
+        while self.busy.len() < RETIRING_AT_ONCE {
+            let Some(key) = self.leaving.pop() else { break };
+            self.retire(key, true, context);
+        }
+        if self.leaving.is_empty() && self.busy.is_empty() {
+            return done.answer(());
+        }
+        let clock = self.local.env.kernel.clock.clone();
+        context.after(&clock, Duration::from_millis(1), |shard, context| shard.retire_all(done, context));
+    }
+
+    /// Puts a key in memory and on the clock.
+    pub(super) fn insert(&mut self, key: &Key, presence: Presence, bytes: usize) {
+        let directory = &self.local.env.directory;
+        if directory.insert(key, presence, bytes, self.local.env.now()) {
+            self.hand.push_back(key.clone());
+        }
+        // A key that leaves and comes back before the hand visits it stands there twice.
+        if self.hand.len() > 2 * directory.size().keys + VISITS {
+            self.hand = directory.keys_of(self.number, false).into();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Answers to come, in the order of their requests.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use comet_kernel::{Moment, UnixMillis};
+use futures::future::LocalBoxFuture;
+
+use crate::encoder;
+use crate::error_line::ErrorLine;
+use crate::frame::{Frame, Outcome};
+use crate::gather::Gather;
+use crate::session::{Awaited, Session};
+
+/// Requests of one connection that may be under way at once.
+const UNDER_WAY: usize = 1_024;
+/// Bytes that may wait to be written before no more requests are started and no more answers taken.
+const OUTPUT_BYTES: usize = 1 << 20;
+
+/// What a command came to.
+pub(crate) enum Started {
+    /// It is answered.
+    Done(Frame),
+    /// One object was called.
+    Call {
+        /// The call.
+        awaited: Awaited,
+        /// Makes the answer.
+        finish: fn(Outcome, UnixMillis) -> Frame,
+    },
+    /// Several objects are called.
+    Gather(Box<Gather>),
+    /// Another actor was asked. Nothing else of the connection runs beside it.
+    Task(LocalBoxFuture<'static, Frame>),
+}
+
+/// The answers that a connection still owes.
+#[derive(Default)]
+pub(crate) struct Answers {
+    owed: VecDeque<Owed>,
+    /// Bytes of answers that are there, but behind one that is not.
+    held: usize,
+}
+
+struct Owed {
+    deadline: Moment,
+    answer: Answer,
+}
+
+enum Answer {
+    /// Answers that are there, but behind one that is not.
+    Held(Vec<u8>),
+    Call { awaited: Awaited, finish: fn(Outcome, UnixMillis) -> Frame },
+    Gather(Box<Gather>),
+    Task(LocalBoxFuture<'static, Frame>),
+}
+
+impl Answers {
+    /// Whether nothing is owed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    /// Whether another request may start, given what waits to be written: the bounds are not reached, and nothing runs
+    /// that no request may overtake.
+    pub(crate) fn have_room(&self, output: usize) -> bool {
+        let overtakes = match self.owed.back().map(|owed| &owed.answer) {
+            Some(Answer::Task(_)) => false,
+            Some(Answer::Gather(gather)) => gather.has_called_all(),
+            _ => true,
+        };
+        overtakes && self.owed.len() < UNDER_WAY && output + self.held < OUTPUT_BYTES
+    }
+
+    /// When the oldest request has to be answered.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.owed.front().map(|owed| owed.deadline)
+    }
+
+    /// Takes in what a command came to. What is answered goes out at once if nothing is owed before it.
+    pub(crate) fn enter(&mut self, started: Started, session: &Session, output: &mut Vec<u8>) {
+        let answer = match started {
+            Started::Done(frame) if self.owed.is_empty() => return encoder::frame(output, &frame, session.version),
+            Started::Done(frame) => return self.hold(&frame, session),
+            Started::Call { awaited, finish } => Answer::Call { awaited, finish },
+            Started::Gather(gather) => Answer::Gather(gather),
+            Started::Task(task) => Answer::Task(task),
+        };
+        self.owed.push_back(Owed { deadline: session.deadline(), answer });
+    }
+
+    fn hold(&mut self, frame: &Frame, session: &Session) {
+        if !matches!(self.owed.back(), Some(Owed { answer: Answer::Held(_), .. })) {
+            self.owed.push_back(Owed { deadline: session.deadline(), answer: Answer::Held(Vec::new()) });
+        }
+        if let Some(Owed { answer: Answer::Held(bytes), .. }) = self.owed.back_mut() {
+            let before = bytes.len();
+            encoder::frame(bytes, frame, session.version);
+            self.held += bytes.len() - before;
+        }
+    }
+
+    /// Moves the answers that are there to the output, in order, until one is not there or the output is full. Whether
+    /// there was any.
+    pub(crate) fn take(&mut self, session: &mut Session, output: &mut Vec<u8>, context: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while output.len() < OUTPUT_BYTES {
+            let Some(owed) = self.owed.front_mut() else { break };
+            match owed.poll(session, context) {
+                Poll::Pending => break,
+                Poll::Ready(Ready::Frame(frame)) => encoder::frame(output, &frame, session.version),
+                Poll::Ready(Ready::Bytes(bytes)) => {
+                    self.held -= bytes.len();
+                    output.extend_from_slice(&bytes);
+                }
+            }
+            self.owed.pop_front();
+            any = true;
+        }
+        any
+    }
+}
+
+enum Ready {
+    Frame(Frame),
+    Bytes(Vec<u8>),
+}
+
+impl Owed {
+    fn poll(&mut self, session: &mut Session, context: &mut Context<'_>) -> Poll<Ready> {
+        let polled = match &mut self.answer {
+            Answer::Held(bytes) => return Poll::Ready(Ready::Bytes(std::mem::take(bytes))),
+            Answer::Call { awaited, finish } => {
+                awaited.poll(session, context).map(|outcome| finish(outcome, session.unix))
+            }
+            Answer::Gather(gather) => gather.poll(session, context),
+            Answer::Task(task) => task.as_mut().poll(context),
+        };
+        match polled {
+            Poll::Pending if self.deadline <= session.now => Poll::Ready(Ready::Frame(self.give_up(session))),
+            polled => polled.map(Ready::Frame),
+        }
+    }
+
+    fn give_up(&mut self, session: &mut Session) -> Frame {
+        match &mut self.answer {
+            Answer::Call { awaited, .. } => session.ended(awaited),
+            Answer::Gather(gather) => gather.give_up(session),
+            Answer::Held(_) | Answer::Task(_) => {}
+        }
+        let waited = session.common.settings.request_timeout_ms;
+        Frame::Error(ErrorLine::new(format!("TIMEOUT no answer within {waited} ms")))
+    }
+}
+
+impl Awaited {
+    /// What came of the call, once it is there.
+    pub(crate) fn poll(&mut self, session: &mut Session, context: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.pending).poll(context).map(|answer| {
+            session.ended(self);
+            answer.map_err(ErrorLine::from).and_then(|reply| reply.map_err(ErrorLine::from))
+        })
+    }
+}

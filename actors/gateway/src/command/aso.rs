@@ -1,0 +1,168 @@
+//! Objects: putting them with a script, asking them with a payload, and looking at them.
+
+use std::time::Duration;
+
+use comet_kernel::contract::aso::{Lifetime, Op, Put, Reply, ScriptChoice};
+use comet_kernel::{ScriptHash, UnixMillis, Value, limits};
+
+use super::put::{self, unexpected};
+use super::strings::got;
+use super::{Command, text};
+use crate::answers::Started;
+use crate::error_line::{ErrorLine, harmless};
+use crate::frame::{Frame, Outcome};
+use crate::session::Session;
+use crate::words::{Words, integer, is};
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command::writing("aso.put", -3, put, "aso", "Puts an object: a value, and a script if one is named."),
+    Command::reading("aso.get", -2, get, "aso", "Returns what the object answers to a get with a payload."),
+    Command::reading("aso.info", 2, info, "aso", "Returns all about an object but its value."),
+    Command::reading("aso.log", 2, log, "aso", "Returns the lines that an object's script has logged."),
+];
+
+fn put(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
+    let options = Options::read(words.from(3))?;
+    let value = if options.json { from_json("the value", words.at(2))? } else { put::value(words.at(2))? };
+    let Options { script, lifetime, replicas, owned, .. } = options;
+    let put = Put { script, lifetime, replicas, owned, ..Put::plain(value) };
+    session.call(words.at(1), Op::Put(Box::new(put)), put::accepted)
+}
+
+struct Options {
+    json: bool,
+    script: Option<ScriptChoice>,
+    lifetime: Lifetime,
+    replicas: Option<u8>,
+    owned: bool,
+}
+
+impl Options {
+    fn read(words: Words<'_>) -> Result<Self, ErrorLine> {
+        let mut options =
+            Options { json: false, script: None, lifetime: Lifetime::Endless, replicas: None, owned: false };
+        let mut pins = false;
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut argument = || words.next().ok_or(ErrorLine::SYNTAX);
+            if is(word, "JSON") {
+                options.json = true;
+            } else if is(word, "OWNED") {
+                options.owned = true;
+            } else if is(word, "PIN") {
+                pins = true;
+            } else if is(word, "SCRIPT") && options.script.is_none() {
+                options.script = Some(named(argument()?)?);
+            } else if is(word, "SOURCE") && options.script.is_none() {
+                options.script = Some(ScriptChoice::Source(source(argument()?)?.into()));
+            } else if is(word, "TTL") {
+                options.lifetime = seconds(argument()?)?;
+            } else if is(word, "REPLICAS") {
+                options.replicas = Some(replicas(argument()?)?);
+            } else {
+                return Err(ErrorLine::SYNTAX);
+            }
+        }
+        if let Some(ScriptChoice::Named { pin, .. }) = &mut options.script {
+            *pin = pins;
+        }
+        Ok(options)
+    }
+}
+
+fn named(word: &[u8]) -> Result<ScriptChoice, ErrorLine> {
+    let name = name(word)?;
+    let choice = ScriptHash::parse(name).map(ScriptChoice::Hash);
+    Ok(choice.unwrap_or_else(|| ScriptChoice::Named { name: name.into(), pin: false }))
+}
+
+/// The name of a script. What is no name at all cannot be the name of one.
+pub(super) fn name(word: &[u8]) -> Result<&str, ErrorLine> {
+    let name = std::str::from_utf8(word).ok().filter(|name| name.len() <= limits::SCRIPT_NAME_BYTES);
+    name.ok_or_else(|| {
+        let shown = &word[..word.len().min(limits::SCRIPT_NAME_BYTES)];
+        ErrorLine::new(format!("NOSCRIPT no script {}; ASO.SCRIPT LIST shows the names", text(shown)))
+    })
+}
+
+/// The source of a script.
+pub(super) fn source(word: &[u8]) -> Result<&str, ErrorLine> {
+    put::within("the script", word.len(), limits::SCRIPT_BYTES)?;
+    std::str::from_utf8(word).map_err(|error| {
+        ErrorLine::new(format!("BADSCRIPT the source is not UTF-8 text: {error}; save it as UTF-8"))
+    })
+}
+
+fn seconds(word: &[u8]) -> Result<Lifetime, ErrorLine> {
+    let seconds = integer(word).ok_or(ErrorLine::NOT_AN_INTEGER)?;
+    match u64::try_from(seconds) {
+        Ok(seconds @ 1..) => Ok(Lifetime::For(Duration::from_secs(seconds.min(limits::LIFETIME_SECONDS)))),
+        _ => Err(ErrorLine::fixed("ERR invalid expire time in 'aso.put' command")),
+    }
+}
+
+fn replicas(word: &[u8]) -> Result<u8, ErrorLine> {
+    let number = integer(word).and_then(|number| u8::try_from(number).ok()).filter(|number| *number > 0);
+    number.ok_or(ErrorLine::fixed("ERR REPLICAS must be 1 to 255"))
+}
+
+/// The value that a JSON text writes.
+fn from_json(what: &'static str, bytes: &[u8]) -> Result<Value, ErrorLine> {
+    put::within(what, bytes.len(), limits::VALUE_BYTES)?;
+    serde_json::from_slice(bytes).map_err(|error| ErrorLine::new(format!("ERR {what} is not JSON: {error}")))
+}
+
+/// The JSON text of a value. Bytes are an array of numbers, and a float that is no number is null.
+fn to_json(value: &Value) -> Frame {
+    match serde_json::to_string(value) {
+        Ok(text) => Frame::text(&text),
+        Err(error) => Frame::Error(ErrorLine::new(format!("ERR the answer cannot be written as JSON: {error}"))),
+    }
+}
+
+fn get(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
+    let (payload, json) = match (words.find(2), words.find(3), words.count()) {
+        (None, ..) => (None, false),
+        (Some(word), None, _) if is(word, "JSON") => (None, true),
+        (payload, None, _) => (payload, false),
+        (payload, Some(word), 4) if is(word, "JSON") => (payload, true),
+        _ => return Err(ErrorLine::SYNTAX),
+    };
+    let payload = match (payload, json) {
+        (None, _) => Value::Nil,
+        (Some(payload), true) => from_json("the payload", payload)?,
+        (Some(payload), false) => put::value(payload)?,
+    };
+    session.call(words.at(1), Op::Get { payload }, if json { got_json } else { got })
+}
+
+fn got_json(outcome: Outcome, _: UnixMillis) -> Frame {
+    match outcome {
+        Ok(Reply::Plain(record)) => to_json(&record.value),
+        Ok(Reply::Value(value)) => to_json(&value),
+        Ok(Reply::Absent) => Frame::NULL,
+        other => unexpected(other),
+    }
+}
+
+fn info(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
+    session.call(words.at(1), Op::Info, |outcome, _| match outcome {
+        Ok(Reply::Info(info)) => described(&*info),
+        Ok(Reply::Absent) => Frame::NULL,
+        other => unexpected(other),
+    })
+}
+
+/// What a contract tells of something, as a map.
+pub(super) fn described(it: &impl serde::Serialize) -> Frame {
+    let described = serde_json::to_value(it).and_then(serde_json::from_value::<Value>);
+    described.map_or_else(|error| Frame::Error(ErrorLine::unexpected(&error)), Frame::Value)
+}
+
+fn log(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
+    session.call(words.at(1), Op::Log, |outcome, _| match outcome {
+        Ok(Reply::Log(lines)) => Frame::Array(lines.into_iter().map(|line| Frame::text(&harmless(line))).collect()),
+        Ok(Reply::Absent) => Frame::NULL,
+        other => unexpected(other),
+    })
+}

@@ -1,0 +1,160 @@
+//! The reader: answers from the database on a thread of its own, so that no read waits for an `fsync`.
+//!
+//! It has no state. What it cannot read it reports to the writer, which sets it aside.
+
+use std::sync::Arc;
+
+use comet_kernel::contract::storage::{
+    NamedVersion, Page, Read, ReadDues, ReadError, ReadNames, ReadScript, ReadStatus, Scan, Status,
+};
+use comet_kernel::{Actor, Context, Handle, Handler, Key, Message, Responder, UnixMillis, Work, limits};
+use fjall::UserKey;
+
+use crate::codec::{self, Unreadable};
+use crate::shared::Shared;
+use crate::store::Store;
+use crate::table::{Table, due_key, parse_due};
+use crate::writer::SetAside;
+
+/// Bytes of records in one page of a scan, past which the page ends early.
+const PAGE_BYTES: usize = 4 << 20;
+
+type Answer<M> = Responder<<M as Message>::Reply>;
+type Names = Vec<(Arc<str>, Vec<NamedVersion>)>;
+
+/// The reader.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    set_aside: Handle<SetAside>,
+}
+
+impl Reader {
+    /// A reader of this store that reports to the writer behind `set_aside`.
+    pub(crate) fn new(shared: Arc<Shared>, set_aside: Handle<SetAside>) -> Self {
+        Reader { shared, set_aside }
+    }
+
+    /// Has an entry set aside, and answers once that is done.
+    fn refuse<T: 'static>(
+        &self,
+        table: Table,
+        key: &[u8],
+        reason: &Unreadable,
+        responder: Responder<Result<T, ReadError>>,
+        context: &mut Context<Self>,
+    ) {
+        let reason = reason.to_string();
+        let error = ReadError::Unreadable { key: key.escape_ascii().to_string(), reason: reason.clone() };
+        match self.set_aside.ask(SetAside { table, key: key.into(), reason }) {
+            Ok(pending) => context.then(pending, |_, _, _| responder.answer(Err(error))),
+            // The next read will report it again.
+            Err(_) => responder.answer(Err(error)),
+        }
+    }
+
+    /// Has an entry set aside that nobody asked for by name.
+    fn report(&self, table: Table, key: UserKey, reason: &Unreadable) {
+        let _the_next_scan_will = self.set_aside.tell(SetAside { table, key, reason: reason.to_string() });
+    }
+
+    fn page(&self, store: &Store, scan: &Scan) -> Result<Page, String> {
+        let limit = scan.limit.clamp(1, limits::PAGE_ITEMS);
+        let mut entries = store.entries(Table::Objects, scan.after.as_ref().map(Key::as_bytes)).peekable();
+        let mut page = Page::default();
+        let (mut seen, mut bytes) = (0, 0);
+        while seen < limit && bytes < PAGE_BYTES {
+            let Some(entry) = entries.next() else { break };
+            let (key, value) = entry?;
+            let name = Key::new(&key).map_err(|error| format!("the database holds a key that is none: {error}"))?;
+            seen += 1;
+            bytes += value.len();
+            page.next = Some(name.clone());
+            match codec::record(&value) {
+                Ok(record) => page.items.push((name, Arc::new(record))),
+                Err(reason) => self.report(Table::Objects, key, &reason),
+            }
+        }
+        if entries.peek().is_none() {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    fn names(&self, store: &Store) -> Result<Names, String> {
+        let mut names = Vec::new();
+        for entry in store.entries(Table::Names, None) {
+            let (key, value) = entry?;
+            match codec::versions(&key, &value) {
+                Ok(name) => names.push(name),
+                Err(reason) => self.report(Table::Names, key, &reason),
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn dues(store: &Store, message: &ReadDues) -> Result<Vec<(UnixMillis, Key)>, String> {
+    let after = message.after.as_ref().map(|(due, key)| due_key(*due, key));
+    let parsed = store.entries(Table::Due, after.as_deref()).take(message.limit).map(|entry| {
+        let (key, _) = entry?;
+        parse_due(&key).ok_or_else(|| format!("the index of what is due holds {}", key.escape_ascii()))
+    });
+    parsed.collect()
+}
+
+impl Actor for Reader {}
+
+impl Handler<Read> for Reader {
+    fn handle(&mut self, message: Read, responder: Answer<Read>, context: &mut Context<Self>) {
+        let key = message.key.as_bytes();
+        match self.shared.with(|store| store.get(Table::Objects, key)) {
+            Err(reason) => responder.answer(Err(ReadError::Failed(reason))),
+            Ok(None) => responder.answer(Ok(None)),
+            Ok(Some(bytes)) => match codec::record(&bytes) {
+                Ok(record) => responder.answer(Ok(Some(Arc::new(record)))),
+                Err(reason) => self.refuse(Table::Objects, key, &reason, responder, context),
+            },
+        }
+    }
+}
+
+impl Handler<Scan> for Reader {
+    fn handle(&mut self, message: Scan, responder: Answer<Scan>, _: &mut Context<Self>) {
+        let page = self.shared.with(|store| self.page(store, &message));
+        responder.answer(page.map_err(ReadError::Failed));
+    }
+}
+
+impl Handler<ReadDues> for Reader {
+    fn handle(&mut self, message: ReadDues, responder: Answer<ReadDues>, _: &mut Context<Self>) {
+        let dues = self.shared.with(|store| dues(store, &message));
+        responder.answer(dues.map_err(ReadError::Failed));
+    }
+}
+
+impl Handler<ReadScript> for Reader {
+    fn handle(&mut self, message: ReadScript, responder: Answer<ReadScript>, context: &mut Context<Self>) {
+        let hash = message.hash.as_bytes();
+        match self.shared.with(|store| store.get(Table::Scripts, hash)) {
+            Err(reason) => responder.answer(Err(ReadError::Failed(reason))),
+            Ok(None) => responder.answer(Ok(None)),
+            Ok(Some(bytes)) => match codec::source(hash, &bytes) {
+                Ok(source) => responder.answer(Ok(Some(source))),
+                Err(reason) => self.refuse(Table::Scripts, hash, &reason, responder, context),
+            },
+        }
+    }
+}
+
+impl Handler<ReadNames> for Reader {
+    fn handle(&mut self, _: ReadNames, responder: Answer<ReadNames>, _: &mut Context<Self>) {
+        let names = self.shared.with(|store| self.names(store));
+        responder.answer(names.map_err(ReadError::Failed));
+    }
+}
+
+impl Handler<ReadStatus> for Reader {
+    fn handle(&mut self, _: ReadStatus, responder: Responder<Status>, _: &mut Context<Self>) {
+        responder.answer(self.shared.status());
+    }
+}

@@ -1,0 +1,155 @@
+//! What writer and reader share: the open database, and what is known of the store.
+//!
+//! It outlives both actors: when one of them fails, the next finds the database open. The database's folder is locked
+//! while it is open, so it could not be opened a second time beside a thread that was abandoned while it used it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::time::Duration;
+
+use comet_kernel::contract::storage::Status;
+use comet_kernel::settings;
+
+use crate::changes::Changes;
+use crate::directory::{OpenError, prepare_on};
+use crate::open::open;
+use crate::space::Space;
+use crate::store::{Persist, Store};
+
+/// What writer and reader share.
+pub(crate) struct Shared {
+    /// The data directory.
+    pub(crate) directory: PathBuf,
+    /// How the database is configured.
+    pub(crate) settings: settings::Storage,
+    space: Arc<dyn Space>,
+    /// None while the database is closed. Reads and commits hold it for reading.
+    store: RwLock<Option<Store>>,
+    /// Held during a commit, so that commits of an abandoned writer cannot mix with those of its successor.
+    commits: Mutex<()>,
+    /// The number of the writer's present life.
+    life: AtomicU64,
+    read_only: Mutex<Option<String>>,
+    batches: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Shared {
+    /// A store that is closed.
+    pub(crate) fn new(directory: &Path, settings: &settings::Storage, space: Arc<dyn Space>) -> Self {
+        Shared {
+            directory: directory.to_owned(),
+            settings: settings.clone(),
+            space,
+            store: RwLock::new(None),
+            commits: Mutex::new(()),
+            life: AtomicU64::new(0),
+            read_only: Mutex::new(None),
+            batches: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        }
+    }
+
+    /// Begins a writer's life: opens the database unless it is open. The writer before has none from now on.
+    pub(crate) fn begin(&self) -> Result<u64, OpenError> {
+        // What an abandoned thread holds is open.
+        if let Some(mut store) = self.try_exclusive()
+            && store.is_none()
+        {
+            prepare_on(&self.directory, &self.settings, &*self.space)?;
+            *store = Some(open(&self.directory, &self.settings)?);
+        }
+        Ok(self.life.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Uses the database.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Store) -> Result<T, String>) -> Result<T, String> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.as_ref().map_or_else(|| Err("the database is closed; try again".to_owned()), work)
+    }
+
+    /// Uses the database for a change, for the writer whose life this is.
+    pub(crate) fn change<T>(&self, life: u64, work: impl FnOnce(&Store) -> Result<T, String>) -> Result<T, String> {
+        let _one_at_a_time = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(life)?;
+        self.with(work)
+    }
+
+    /// Commits changes.
+    pub(crate) fn commit(&self, life: u64, changes: &Changes, persist: Persist) -> Result<(), String> {
+        self.change(life, |store| store.commit(changes, persist))?;
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(changes.writes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes every object.
+    pub(crate) fn clear(&self, life: u64) -> Result<(), String> {
+        let _one_at_a_time = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(life)?;
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        store.as_mut().map_or_else(|| Err("the database is closed; try again".to_owned()), Store::clear)?;
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes a database that takes no writes any more, and opens it again.
+    pub(crate) fn reopen(&self) -> Result<(), String> {
+        let Some(mut store) = self.try_exclusive() else {
+            return Err("the database is unsound and in use; it is opened again when nobody uses it".to_owned());
+        };
+        drop(store.take());
+        *store = Some(open(&self.directory, &self.settings).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    /// Ends a writer's life: brings everything to the disk and closes the database.
+    pub(crate) fn end(&self, life: u64, patience: Duration) -> Result<(), String> {
+        self.check(life)?;
+        let store = self.try_exclusive().and_then(|mut store| store.take());
+        store.map_or(Ok(()), |store| store.close(patience))
+    }
+
+    /// Bytes free on the disk; `u64::MAX` if the file system does not tell.
+    pub(crate) fn free(&self) -> u64 {
+        self.space.free(&self.directory).unwrap_or(u64::MAX)
+    }
+
+    /// Says why the store takes no writes, or that it does.
+    pub(crate) fn set_read_only(&self, reason: Option<String>) {
+        *self.read_only.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// How the store stands.
+    pub(crate) fn status(&self) -> Status {
+        let counts = |store: &Store| Ok((store.objects(), store.unreadable(), store.disk_used()));
+        let (objects, unreadable, disk_used) = self.with(counts).unwrap_or_default();
+        Status {
+            objects,
+            unreadable,
+            read_only: self.read_only.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            disk_free: self.free(),
+            disk_used,
+            commits: self.batches.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn check(&self, life: u64) -> Result<(), String> {
+        if self.life.load(Ordering::SeqCst) == life {
+            return Ok(());
+        }
+        Err("another writer has taken over; try again".to_owned())
+    }
+
+    /// The database, if nobody uses it now.
+    fn try_exclusive(&self) -> Option<std::sync::RwLockWriteGuard<'_, Option<Store>>> {
+        match self.store.try_write() {
+            Ok(store) => Some(store),
+            Err(TryLockError::Poisoned(store)) => Some(store.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}

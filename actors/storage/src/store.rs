@@ -1,0 +1,265 @@
+//! The database while it is open: its tables, atomic batches, reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
+
+use crate::changes::Changes;
+use crate::table::Table;
+
+/// Bytes of writes that a table gathers in memory before they become a file. Small, as they are what a start replays.
+const MEMTABLE: u64 = 8 << 20;
+/// Bytes of writes after which every table makes a file of what it gathered. Without it a table with few writes holds
+/// back the removal of old journals (fjall#261), and a start would read all of them.
+const BALANCE: u64 = 16 << 20;
+/// Gathered writes that wait to become a file, in one table, past which writes should wait. fjall itself stops the
+/// thread at four, and for ever if its own threads have died.
+const SEALED: usize = 2;
+/// Where the tables that can be cleared are now.
+const GENERATION: &[u8] = b"generation";
+/// How many objects there are.
+const OBJECTS: &[u8] = b"objects";
+/// How many records were set aside.
+const UNREADABLE: &[u8] = b"unreadable";
+
+/// How far a batch must get before it counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// The memory of this process.
+    Memory,
+    /// The memory of the operating system: survives the end of this process.
+    System,
+    /// The disk: survives the loss of power.
+    Disk,
+}
+
+impl Persist {
+    fn mode(self) -> Option<PersistMode> {
+        match self {
+            Persist::Memory => None,
+            Persist::System => Some(PersistMode::Buffer),
+            // A journal's length and blocks are part of what fdatasync keeps; its times are not needed.
+            Persist::Disk => Some(PersistMode::SyncData),
+        }
+    }
+}
+
+/// A database that is open.
+pub(crate) struct Store {
+    database: Database,
+    tables: [Keyspace; Table::ALL.len()],
+    generation: u64,
+    objects: AtomicU64,
+    unreadable: AtomicU64,
+    /// Bytes written since every table last made a file.
+    unbalanced: AtomicU64,
+}
+
+impl Store {
+    /// The store in a database whose tables are there.
+    pub(crate) fn over(database: Database) -> fjall::Result<Self> {
+        let meta = database.keyspace(&Table::Meta.keyspace(0), options)?;
+        let generation = generation(&meta)?;
+        let (objects, unreadable) = (number(&meta, OBJECTS)?, number(&meta, UNREADABLE)?);
+        let tables = tables(&database, generation)?;
+        for name in database.list_keyspace_names() {
+            if !tables.iter().any(|table| table.name() == &name) {
+                // A clear was interrupted after it took effect, or before.
+                database.delete_keyspace(database.keyspace(&name, options)?)?;
+            }
+        }
+        Ok(Store {
+            database,
+            tables,
+            generation,
+            objects: objects.into(),
+            unreadable: unreadable.into(),
+            unbalanced: AtomicU64::new(0),
+        })
+    }
+
+    /// Commits changes in one atomic step. After an error the database takes no writes until it is opened again, and
+    /// what becomes of these changes then is open.
+    pub(crate) fn commit(&self, changes: &Changes, persist: Persist) -> Result<(), String> {
+        let mut batch = self.database.batch().durability(persist.mode());
+        for (table, key, value) in changes.entries() {
+            match value {
+                Some(value) => batch.insert(self.table(table), key.clone(), value.clone()),
+                None => batch.remove(self.table(table), key.clone()),
+            }
+        }
+        let objects = self.objects().saturating_add_signed(changes.objects);
+        let unreadable = self.unreadable().saturating_add_signed(changes.unreadable);
+        if changes.objects != 0 {
+            batch.insert(self.table(Table::Meta), OBJECTS, objects.to_be_bytes());
+        }
+        if changes.unreadable != 0 {
+            batch.insert(self.table(Table::Meta), UNREADABLE, unreadable.to_be_bytes());
+        }
+        batch.commit().map_err(words)?;
+        self.objects.store(objects, Ordering::Relaxed);
+        self.unreadable.store(unreadable, Ordering::Relaxed);
+        self.balance(changes.bytes() as u64);
+        Ok(())
+    }
+
+    /// The changes that put back what `changes` were to change, counts included.
+    pub(crate) fn undo(&self, changes: &Changes) -> Result<Changes, String> {
+        let mut undo = Changes::default();
+        let counts = [OBJECTS, UNREADABLE].map(UserKey::from);
+        let entries = changes.entries().map(|(table, key, _)| (table, key));
+        for (table, key) in entries.chain(counts.iter().map(|key| (Table::Meta, key))) {
+            undo.set(table, key.clone(), self.get(table, key)?);
+        }
+        Ok(undo)
+    }
+
+    /// Commits what [`Store::undo`] gave.
+    pub(crate) fn restore(&self, undo: &Changes) -> Result<(), String> {
+        self.commit(undo, Persist::Disk)?;
+        let meta = self.table(Table::Meta);
+        self.objects.store(number(meta, OBJECTS).map_err(words)?, Ordering::Relaxed);
+        self.unreadable.store(number(meta, UNREADABLE).map_err(words)?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Brings what was committed as far as `persist` says.
+    pub(crate) fn persist(&self, persist: Persist) -> Result<(), String> {
+        persist.mode().map_or(Ok(()), |mode| self.database.persist(mode).map_err(words))
+    }
+
+    /// Whether the database takes writes. It does not once a write or a merge of files has failed.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.persist(Persist::System).is_ok()
+    }
+
+    /// Whether gathered writes wait to become files, so that the next batch had better wait too.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.tables.iter().any(|table| table.sealed_memtable_count() >= SEALED)
+    }
+
+    /// Puts empty tables in the place of objects and dues, in one atomic and durable step.
+    pub(crate) fn clear(&mut self) -> Result<(), String> {
+        let generation = self.generation + 1;
+        let fresh = tables(&self.database, generation).map_err(words)?;
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(self.table(Table::Meta), GENERATION, generation.to_be_bytes());
+        batch.insert(self.table(Table::Meta), OBJECTS, 0_u64.to_be_bytes());
+        batch.commit().map_err(words)?;
+        let former = std::mem::replace(&mut self.tables, fresh);
+        self.generation = generation;
+        self.objects.store(0, Ordering::Relaxed);
+        for table in [Table::Objects, Table::Due] {
+            if let Err(error) = self.database.delete_keyspace(former[table as usize].clone()) {
+                tracing::warn!(reason = words(error), "a cleared table stays on the disk until the next start");
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything to the disk and closes the database. Makes files of gathered writes, so that the next start has
+    /// none to replay, unless the database is unsound or that takes longer than `patience`.
+    pub(crate) fn close(self, patience: Duration) -> Result<(), String> {
+        const PAUSE: Duration = Duration::from_millis(2);
+        self.persist(Persist::Disk)?;
+        self.make_files()?;
+        let mut pauses = patience.as_millis() / PAUSE.as_millis();
+        while pauses > 0 && self.tables.iter().any(|table| table.sealed_memtable_count() > 0) && self.is_sound() {
+            std::thread::sleep(PAUSE);
+            pauses -= 1;
+        }
+        self.persist(Persist::Disk)
+    }
+
+    /// The value under a key.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<UserValue>, String> {
+        self.table(table).get(key).map_err(words)
+    }
+
+    /// Whether there is a value under a key.
+    pub(crate) fn contains(&self, table: Table, key: &[u8]) -> Result<bool, String> {
+        self.table(table).contains_key(key).map_err(words)
+    }
+
+    /// Entries in order, from behind `after` or from the first.
+    pub(crate) fn entries(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(UserKey, UserValue), String>> + use<> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.table(table).range::<&[u8], _>((from, Bound::Unbounded));
+        entries.map(|entry| entry.into_inner().map_err(words))
+    }
+
+    /// How many objects there are.
+    pub(crate) fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// How many records were set aside.
+    pub(crate) fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the database takes on the disk.
+    pub(crate) fn disk_used(&self) -> u64 {
+        self.database.disk_space().unwrap_or_default()
+    }
+
+    fn table(&self, table: Table) -> &Keyspace {
+        &self.tables[table as usize]
+    }
+
+    /// Makes files of what every table gathered once there is enough of it.
+    fn balance(&self, bytes: u64) {
+        if self.unbalanced.fetch_add(bytes, Ordering::Relaxed) + bytes < BALANCE {
+            return;
+        }
+        if let Err(reason) = self.make_files() {
+            // What was committed stays committed. If the database is unsound the next commit will tell.
+            tracing::warn!(reason, "gathered writes were not made files");
+        }
+    }
+
+    fn make_files(&self) -> Result<(), String> {
+        self.unbalanced.store(0, Ordering::Relaxed);
+        self.tables.iter().try_for_each(|table| table.rotate_memtable().map(drop)).map_err(words)
+    }
+}
+
+/// The tables of a generation, made if they are not there.
+pub(crate) fn tables(database: &Database, generation: u64) -> fjall::Result<[Keyspace; Table::ALL.len()]> {
+    let opened = Table::ALL.into_iter().rev().map(|table| database.keyspace(&table.keyspace(generation), options));
+    let mut opened = opened.collect::<fjall::Result<Vec<_>>>()?;
+    opened.reverse();
+    Ok(opened.try_into().unwrap_or_else(|_| unreachable!("there is a keyspace for each table")))
+}
+
+/// How each table is tuned.
+pub(crate) fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+}
+
+/// Which generation of the tables holds the objects.
+pub(crate) fn generation(meta: &Keyspace) -> fjall::Result<u64> {
+    number(meta, GENERATION)
+}
+
+/// A number in the table of counts; 0 if it was never written.
+fn number(meta: &Keyspace, key: &[u8]) -> fjall::Result<u64> {
+    let Some(bytes) = meta.get(key)? else { return Ok(0) };
+    let bytes = bytes.as_ref().try_into().map_err(|_| fjall::Error::Unrecoverable)?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Why the database did not do what it was asked to, in words for people.
+fn words(error: fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Poisoned => "the database takes no writes after an earlier failure".to_owned(),
+        error => error.to_string(),
+    }
+}

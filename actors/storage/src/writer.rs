@@ -1,0 +1,372 @@
+//! The writer: commits everything that waits in its mailbox as one batch, and answers after the commit.
+//!
+//! A message adds to the batch that gathers; the batch is committed when the mailbox has been emptied. While a commit
+//! blocks this thread the mailbox fills with the next batch, so that the load sets the size of the batches and nobody
+//! waits for a timer.
+//!
+//! When the disk is full, or a commit fails, the store is read-only: the gate is shut, writes are refused with the
+//! reason, and reads go on. It stays so for [`PENANCE`] at least, so that whoever built on a refused write learns of it.
+//! Then the writer tries again, and opens the database anew if that is what it takes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comet_kernel::contract::storage::{Clear, Gate, Write, WriteError, WriteScript};
+use comet_kernel::events::Kind;
+use comet_kernel::settings::Durability;
+use comet_kernel::{Actor, Context, Handler, Kernel, Key, Message, Moment, Responder, ScriptHash, Work};
+use fjall::UserKey;
+
+use crate::changes::Changes;
+use crate::codec;
+use crate::gathered::{Answer, Gathered};
+use crate::shared::Shared;
+use crate::space::mib;
+use crate::store::Persist;
+use crate::table::{Table, unreadable_key};
+
+/// How long the store stays read-only at least.
+pub(crate) const PENANCE: Duration = Duration::from_secs(1);
+/// How long one look at the free space holds.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How long a commit waits for files of earlier writes to be made, in pauses.
+const CONGESTION_PAUSES: usize = 1_000;
+/// One such pause.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
+/// How long closing may take to make files.
+const CLOSING: Duration = Duration::from_secs(5);
+/// Keys set aside whose next write is counted with care; past that the count of objects may drift by the rest.
+const ASIDE: usize = 65_536;
+
+/// Moves what cannot be read out of the way, unless it was replaced meanwhile. From the reader.
+#[derive(Debug)]
+pub(crate) struct SetAside {
+    /// Where it stands.
+    pub(crate) table: Table,
+    /// Under which key.
+    pub(crate) key: UserKey,
+    /// Why it cannot be read.
+    pub(crate) reason: String,
+}
+
+impl Message for SetAside {
+    type Reply = ();
+    const NAME: &'static str = "storage::SetAside";
+}
+
+/// Why the store is read-only.
+struct Trouble {
+    error: WriteError,
+    /// What has to be put back before it is writable: a failed commit may have reached the disk.
+    undo: Option<Changes>,
+}
+
+/// The writer.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    kernel: Kernel,
+    gate: Gate,
+    life: u64,
+    gathered: Gathered,
+    commit_scheduled: bool,
+    flush_scheduled: bool,
+    glanced: Option<Moment>,
+    trouble: Option<Trouble>,
+    /// Keys of records set aside that were not written since: their former record is no longer counted, whatever the
+    /// next write believes.
+    aside: HashSet<Key>,
+}
+
+impl Writer {
+    /// The writer of this store in its present life.
+    pub(crate) fn new(shared: Arc<Shared>, kernel: Kernel, gate: Gate, life: u64) -> Self {
+        Writer {
+            shared,
+            kernel,
+            gate,
+            life,
+            gathered: Gathered::default(),
+            commit_scheduled: false,
+            flush_scheduled: false,
+            glanced: None,
+            trouble: None,
+            aside: HashSet::new(),
+        }
+    }
+
+    /// Sees to it that what gathers is committed.
+    fn gather(&mut self, context: &mut Context<Self>) {
+        if self.gathered.is_full() {
+            self.commit(context);
+        } else if !self.commit_scheduled {
+            self.commit_scheduled = true;
+            // A context looks after its futures when its mailbox is empty: this runs after all that waits there.
+            context.then(std::future::ready(()), |writer, (), context| {
+                writer.commit_scheduled = false;
+                writer.commit(context);
+            });
+        }
+    }
+
+    /// Commits what has gathered and answers everyone.
+    fn commit(&mut self, context: &mut Context<Self>) {
+        let gathered = std::mem::take(&mut self.gathered);
+        if gathered.is_empty() {
+            return;
+        }
+        let outcome = self.try_commit(&gathered.changes, gathered.awaited, context);
+        gathered.answer(&outcome);
+    }
+
+    fn try_commit(&mut self, changes: &Changes, awaited: bool, context: &mut Context<Self>) -> Result<(), WriteError> {
+        self.check(context)?;
+        let persist = match self.shared.settings.durability {
+            Durability::Always if awaited => Persist::Disk,
+            Durability::Always | Durability::Interval => Persist::System,
+            Durability::None => Persist::Memory,
+        };
+        if let Err(reason) = self.shared.commit(self.life, changes, persist) {
+            let undo = self.shared.change(self.life, |store| store.undo(changes)).ok();
+            return Err(self.fail(&reason, undo, context));
+        }
+        if persist != Persist::Disk {
+            self.schedule_flush(context);
+        }
+        Ok(())
+    }
+
+    /// Whether a commit may be tried.
+    fn check(&mut self, context: &mut Context<Self>) -> Result<(), WriteError> {
+        if let Some(trouble) = &self.trouble {
+            return Err(trouble.error.clone());
+        }
+        if let Err(error) = self.glance() {
+            return Err(self.shut(error, None, context));
+        }
+        for _ in 0..CONGESTION_PAUSES {
+            if !self.shared.with(|store| Ok(store.is_congested())).unwrap_or(false) {
+                break;
+            }
+            // Waiting here and not in the database, which would wait for ever if its threads had died.
+            std::thread::sleep(CONGESTION_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Whether there is room, by a look that may be a moment old.
+    fn glance(&mut self) -> Result<(), WriteError> {
+        let now = self.kernel.clock.now();
+        if self.glanced.is_some_and(|glanced| now.since(glanced) < GLANCE) {
+            return Ok(());
+        }
+        self.check_room()?;
+        self.glanced = Some(now);
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), WriteError> {
+        let (free, needed) = (self.shared.free(), self.shared.settings.min_free_mib << 20);
+        if free >= needed {
+            return Ok(());
+        }
+        Err(WriteError::ReadOnly(format!(
+            "read-only: {} are free on the disk of {}, and {} must stay free (storage.min_free_mib); make room, and \
+             writes go on by themselves",
+            mib(free),
+            self.shared.directory.display(),
+            mib(needed)
+        )))
+    }
+
+    fn fail(&mut self, reason: &str, undo: Option<Changes>, context: &mut Context<Self>) -> WriteError {
+        let error = WriteError::Failed(format!(
+            "read-only: the database in {} failed: {reason}; writes go on by themselves when it accepts them again",
+            self.shared.directory.display()
+        ));
+        self.shut(error, undo, context)
+    }
+
+    /// Makes the store read-only for this reason.
+    fn shut(&mut self, error: WriteError, undo: Option<Changes>, context: &mut Context<Self>) -> WriteError {
+        self.trouble = Some(Trouble { error: error.clone(), undo });
+        self.gate.set_shut(true);
+        self.shared.set_read_only(Some(error.to_string()));
+        self.kernel.events.publish(Kind::Storage, "storage", error.to_string());
+        context.after(&self.kernel.clock, PENANCE, Self::retry);
+        error
+    }
+
+    /// Makes the store writable again if it can be.
+    fn retry(&mut self, context: &mut Context<Self>) {
+        let undo = self.trouble.as_mut().and_then(|trouble| trouble.undo.take());
+        match self.recover(undo.as_ref()) {
+            Ok(()) => {
+                self.trouble = None;
+                self.shared.set_read_only(None);
+                self.gate.set_shut(false);
+                self.kernel.events.publish(Kind::Storage, "storage", "writable again");
+            }
+            Err(error) => {
+                self.shared.set_read_only(Some(error.to_string()));
+                self.trouble = Some(Trouble { error, undo });
+                context.after(&self.kernel.clock, PENANCE, Self::retry);
+            }
+        }
+    }
+
+    fn recover(&self, undo: Option<&Changes>) -> Result<(), WriteError> {
+        self.check_room()?;
+        let failed = |reason| WriteError::Failed(format!("read-only: {reason}"));
+        if !self.shared.with(|store| Ok(store.is_sound())).unwrap_or(false) {
+            self.shared.reopen().map_err(failed)?;
+        }
+        let restore = |undo| self.shared.change(self.life, |store| store.restore(undo));
+        undo.map_or(Ok(()), restore).map_err(failed)
+    }
+
+    /// Sees to it that what was committed but not synced is, within the flush interval.
+    fn schedule_flush(&mut self, context: &mut Context<Self>) {
+        if std::mem::replace(&mut self.flush_scheduled, true) {
+            return;
+        }
+        let interval = Duration::from_millis(self.shared.settings.flush_interval_ms);
+        context.after(&self.kernel.clock, interval, |writer, context| {
+            writer.flush_scheduled = false;
+            writer.flush(context);
+        });
+    }
+
+    fn flush(&mut self, context: &mut Context<Self>) {
+        let persist = match self.shared.settings.durability {
+            Durability::Always | Durability::Interval => Persist::Disk,
+            Durability::None => Persist::System,
+        };
+        if self.trouble.is_some() {
+            return;
+        }
+        if let Err(reason) = self.shared.change(self.life, |store| store.persist(persist)) {
+            self.fail(&reason, None, context);
+        }
+    }
+
+    /// Refuses a write while the store is read-only.
+    fn admit(&self, answer: Answer) -> Option<Answer> {
+        match &self.trouble {
+            None => Some(answer),
+            Some(trouble) => {
+                answer.answer(Err(trouble.error.clone()));
+                None
+            }
+        }
+    }
+
+    fn set_aside(&mut self, message: &SetAside, context: &mut Context<Self>) {
+        let SetAside { table, key, reason } = message;
+        // What waits may replace it.
+        self.commit(context);
+        let Ok(Some(bytes)) = self.shared.with(|store| store.get(*table, key)) else { return };
+        if is_readable(*table, key, &bytes) {
+            return;
+        }
+        let mut changes = Changes::default();
+        let aside = unreadable_key(*table, key, self.kernel.clock.unix());
+        changes.set(Table::Unreadable, aside.into(), Some(bytes));
+        changes.set(*table, key.clone(), None);
+        changes.objects = -i64::from(*table == Table::Objects);
+        changes.unreadable = 1;
+        changes.writes = 1;
+        if self.try_commit(&changes, true, context).is_ok() {
+            if let (Table::Objects, Ok(key), true) = (table, Key::new(key), self.aside.len() < ASIDE) {
+                self.aside.insert(key);
+            }
+            let text = format!("the entry {} in {table:?} was set aside: {reason}", key.escape_ascii());
+            self.kernel.events.publish(Kind::Storage, "storage", text);
+        }
+    }
+}
+
+/// Whether what stands in a table can be read.
+fn is_readable(table: Table, key: &[u8], bytes: &[u8]) -> bool {
+    match table {
+        Table::Objects => codec::record(bytes).is_ok(),
+        Table::Scripts => codec::source(key, bytes).is_ok(),
+        Table::Names => codec::versions(key, bytes).is_ok(),
+        Table::Due | Table::Unreadable | Table::Meta => true,
+    }
+}
+
+impl Actor for Writer {
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.gate.set_shut(false);
+        self.shared.set_read_only(None);
+        if let Err(error) = self.glance() {
+            self.shut(error, None, context);
+        }
+    }
+
+    fn stopping(&mut self, done: Responder<()>, context: &mut Context<Self>) {
+        self.commit(context);
+        if let Err(reason) = self.shared.end(self.life, CLOSING) {
+            tracing::error!(reason, "the database was not closed in order; the next start replays its journal");
+        }
+        done.answer(());
+    }
+}
+
+impl Handler<Write> for Writer {
+    fn handle(&mut self, message: Write, responder: Answer, context: &mut Context<Self>) {
+        let Some(answer) = self.admit(responder) else { return };
+        let Write { key, record, mut former, behind } = message;
+        if !self.aside.is_empty() && self.aside.remove(&key) {
+            former.present = false;
+        }
+        self.gathered.changes.record(&key, record.as_deref(), former);
+        self.gathered.add(answer, !behind);
+        self.gather(context);
+    }
+}
+
+impl Handler<WriteScript> for Writer {
+    fn handle(&mut self, message: WriteScript, responder: Answer, context: &mut Context<Self>) {
+        let Some(answer) = self.admit(responder) else { return };
+        for source in &message.sources {
+            let hash = ScriptHash::of(source);
+            let stored = self.shared.with(|store| store.contains(Table::Scripts, hash.as_bytes()));
+            // A source that is written twice stands once.
+            if !stored.unwrap_or(false) {
+                self.gathered.changes.set(Table::Scripts, hash.as_bytes().into(), Some(source.as_bytes().into()));
+            }
+        }
+        match message.name {
+            None => {}
+            Some((name, versions)) if versions.is_empty() => {
+                self.gathered.changes.set(Table::Names, name.as_bytes().into(), None);
+            }
+            Some((name, versions)) => self.gathered.changes.encode(Table::Names, name.as_bytes(), &versions),
+        }
+        self.gathered.add(answer, true);
+        self.gather(context);
+    }
+}
+
+impl Handler<Clear> for Writer {
+    fn handle(&mut self, _: Clear, responder: Answer, context: &mut Context<Self>) {
+        self.commit(context);
+        let outcome = self.check(context).and_then(|()| {
+            let cleared = self.shared.clear(self.life);
+            cleared.map_err(|reason| self.fail(&reason, None, context))
+        });
+        if outcome.is_ok() {
+            self.aside.clear();
+        }
+        responder.answer(outcome);
+    }
+}
+
+impl Handler<SetAside> for Writer {
+    fn handle(&mut self, message: SetAside, responder: Responder<()>, context: &mut Context<Self>) {
+        self.set_aside(&message, context);
+        responder.answer(());
+    }
+}

@@ -1,0 +1,191 @@
+//! Damage, full disks and dying actors: what is refused, what is kept, and how the store comes back.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use comet_kernel::contract::storage::{ReadError, WriteError};
+use comet_kernel::events::Kind;
+use comet_kernel::settings::Storage;
+use comet_kernel::{Clock, Record, UnixMillis, Value};
+
+use super::node::{Node, folder, key, plain, write};
+
+/// Changes the stored bytes of a record behind the node's back.
+fn damage(directory: &Path, name: &str) {
+    let database = fjall::Database::builder(directory.join("store")).open().expect("the node has stopped");
+    let objects = database.keyspace("objects.0", fjall::KeyspaceCreateOptions::default).expect("it exists");
+    let mut bytes = objects.get(name).expect("readable").expect("stored").to_vec();
+    *bytes.last_mut().expect("not empty") ^= 1;
+    objects.insert(name, bytes).expect("writable");
+    database.persist(fjall::PersistMode::SyncAll).expect("writable");
+}
+
+/// Lets actors on other threads see that time has passed.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if holds().await {
+            return;
+        }
+        actix::clock::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not come true");
+}
+
+#[actix::test]
+async fn a_damaged_record_is_refused_once_set_aside_and_reported() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    node.put("a", plain("one"), None).await.expect("written");
+    node.put("b", plain("two"), None).await.expect("written");
+    node.stop().await;
+    damage(folder.path(), "a");
+
+    let node = Node::start(folder.path()).await;
+    let mut events = node.kernel.events.follow();
+    let error = node.get("a").await.expect_err("damaged");
+    assert!(
+        matches!(&error, ReadError::Unreadable { key, reason } if key == "a" && reason.contains("checksum")),
+        "{error}"
+    );
+    assert_eq!(node.get("a").await, Ok(None), "it was set aside");
+    assert_eq!(node.get("b").await, Ok(Some(plain("two"))));
+    let status = node.status().await;
+    assert_eq!((status.objects, status.unreadable), (1, 1));
+    let event = events.recv().await.expect("published");
+    assert!(event.kind == Kind::Storage && event.text.contains("set aside"), "{event:?}");
+
+    // Whoever believes that the record is still there does not spoil the count.
+    node.put("a", plain("new"), Some(&plain("one"))).await.expect("written");
+    assert_eq!(node.status().await.objects, 2);
+    node.stop().await;
+    let database = fjall::Database::builder(folder.path().join("store")).open().expect("the node has stopped");
+    let aside = database.keyspace("unreadable", fjall::KeyspaceCreateOptions::default).expect("it exists");
+    assert_eq!(aside.len().expect("readable"), 1, "the damaged bytes are kept");
+}
+
+#[actix::test]
+async fn a_scan_passes_over_a_damaged_record_and_has_it_set_aside() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    for name in ["a", "b", "c"] {
+        node.put(name, plain(name), None).await.expect("written");
+    }
+    node.stop().await;
+    damage(folder.path(), "b");
+    let node = Node::start(folder.path()).await;
+    let page = node.scan(None, 10).await;
+    let names = page.items.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>();
+    assert_eq!(names, ["a", "c"]);
+    until("setting it aside", async || node.status().await.unreadable == 1).await;
+    assert_eq!(node.status().await.objects, 2);
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_full_disk_makes_the_store_read_only_for_a_second_at_least_and_until_there_is_room() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    let mut events = node.kernel.events.follow();
+    node.put("a", plain("before"), None).await.expect("written");
+
+    node.disk.free.store(10 << 20, Ordering::SeqCst);
+    clock.advance(Duration::from_millis(150));
+    let error = node.put("a", plain("refused"), Some(&plain("before"))).await.expect_err("no room");
+    let WriteError::ReadOnly(text) = &error else { panic!("{error:?}") };
+    assert!(text.contains("10 MiB") && text.contains("256 MiB") && text.contains("min_free_mib"), "{text}");
+    assert!(node.service.gate.is_shut());
+    assert_eq!(node.status().await.read_only.as_ref(), Some(text));
+    assert_eq!(node.get("a").await, Ok(Some(plain("before"))), "reads go on");
+    assert!(events.recv().await.expect("published").text.contains("read-only"));
+
+    node.disk.free.store(1 << 40, Ordering::SeqCst);
+    clock.advance(Duration::from_millis(900));
+    assert_eq!(node.put("b", plain("early"), None).await, Err(error), "the second is not over");
+    clock.advance(Duration::from_millis(150));
+    until("the gate's opening", async || !node.service.gate.is_shut()).await;
+    node.put("b", plain("after"), None).await.expect("written");
+    assert_eq!(node.status().await.read_only, None);
+    assert!(events.recv().await.expect("published").text.contains("writable"));
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_database_on_a_full_disk_opens_and_is_read() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    node.put("a", plain("kept"), None).await.expect("written");
+    node.stop().await;
+    let settings = Storage { min_free_mib: 1 << 21, ..Storage::default() };
+    let node = Node::start_with(folder.path(), &settings, Clock::machine()).await;
+    assert_eq!(node.get("a").await, Ok(Some(plain("kept"))));
+    assert!(matches!(node.put("b", plain("no"), None).await, Err(WriteError::ReadOnly(_))));
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_writer_that_panics_loses_nothing_that_it_answered() {
+    let folder = folder();
+    let clock = Clock::machine();
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    for round in 0..3 {
+        let name = format!("k{round}");
+        node.put_when_possible(&name, plain(&name)).await;
+        clock.sleep(Duration::from_millis(120)).await;
+        node.disk.breaks.store(true, Ordering::SeqCst);
+        let lost = node.service.write.call(write("lost", Some(plain("lost")), None)).await;
+        assert!(lost.is_err(), "its writer died");
+    }
+    node.put_when_possible("last", plain("last")).await;
+    for name in ["k0", "k1", "k2", "last"] {
+        until("a reader", async || {
+            node.service.read.call(comet_kernel::contract::storage::Read { key: key(name) }).await.is_ok()
+        })
+        .await;
+        assert_eq!(node.get(name).await, Ok(Some(plain(name))));
+    }
+    assert_eq!(node.get("lost").await, Ok(None));
+    assert_eq!(node.status().await.objects, 4);
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    node.put("first", plain("first"), None).await.expect("written");
+    // New files cannot be made any more, as if the disk had gone.
+    let (store, gone) = (folder.path().join("store"), folder.path().join("gone"));
+    fs::rename(&store, &gone).expect("renamed");
+    let (mut written, mut refusal) = (0, None);
+    for n in 0..100 {
+        let big = Record::plain(1, Value::Bytes(vec![n; 1 << 20].into()));
+        match node.put(&format!("big{n}"), big, None).await {
+            Ok(()) => written += 1,
+            Err(error) => {
+                refusal = Some(error);
+                break;
+            }
+        }
+    }
+    assert!(matches!(refusal, Some(WriteError::Failed(_))), "{refusal:?} after {written}");
+    assert!(node.service.gate.is_shut());
+    assert!(node.get("first").await.is_ok(), "reads go on");
+    fs::rename(&gone, &store).expect("renamed back");
+    until("the gate's opening", async || {
+        clock.advance(Duration::from_millis(1_100));
+        !node.service.gate.is_shut()
+    })
+    .await;
+    node.put("last", plain("last"), None).await.expect("written");
+    assert_eq!(node.get("first").await, Ok(Some(plain("first"))));
+    assert_eq!(node.get(&format!("big{written}")).await, Ok(None), "a refused write did not happen");
+    for n in 0..written {
+        assert!(matches!(node.get(&format!("big{n}")).await, Ok(Some(_))), "answered write {n} of {written}");
+    }
+    assert_eq!(node.status().await.objects, written + 2);
+    node.stop().await;
+}
