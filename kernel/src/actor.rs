@@ -13,6 +13,7 @@ use std::time::Duration;
 use actix::prelude::{ActorContext, ActorFutureExt, ActorState, AsyncContext};
 
 use crate::clock::Clock;
+use crate::errands::{self, Errands};
 use crate::exit::{Exit, Guard};
 use crate::handle::{Door, Mail};
 use crate::message::Message;
@@ -73,8 +74,7 @@ impl<A: Actor> Work<A> for Context<A> {
         F: Future<Output = O> + 'static,
         O: 'static,
     {
-        let work = actix::fut::wrap_future::<F, Host<A>>(future);
-        self.spawn(work.map(|output, host: &mut Host<A>, context| finish(&mut host.actor, output, context)));
+        errands::start(self, future, finish);
     }
 
     fn hold<F, O>(&mut self, future: F, finish: impl FnOnce(&mut A, O, &mut Context<A>) + 'static)
@@ -134,7 +134,8 @@ const TURN: usize = 128;
 
 /// What actix runs: an actor and the kernel's part in it.
 pub struct Host<A: Actor> {
-    actor: A,
+    pub(crate) actor: A,
+    pub(crate) errands: Errands<A>,
     path: Arc<str>,
     mailbox: usize,
     guard: Guard,
@@ -144,7 +145,7 @@ pub struct Host<A: Actor> {
 
 impl<A: Actor> Host<A> {
     pub(crate) fn new(actor: A, path: Arc<str>, mailbox: usize, guard: Guard) -> Self {
-        Host { actor, path, mailbox, guard, held: None, handled: 0 }
+        Host { actor, errands: Errands::none(), path, mailbox, guard, held: None, handled: 0 }
     }
 
     /// Starts the actor on this thread. Its mailbox has its full size before anyone can send.
@@ -182,7 +183,7 @@ impl<A: Actor> Host<A> {
     fn take_turns(&mut self, context: &mut Context<A>) {
         self.handled += 1;
         if self.handled.is_multiple_of(TURN) {
-            context.wait(actix::fut::wrap_future(tokio::task::yield_now()));
+            errands::take_turns(context);
         }
     }
 }

@@ -74,6 +74,19 @@ pub enum Asked {
     Later(Pending<Result<Reply, Refusal>>),
 }
 
+/// What became of a call that a shard wanted to hand on.
+#[derive(Debug)]
+pub enum HandedOn {
+    /// The object has it, or has refused it.
+    Done,
+    /// There is a plain value.
+    Plain(Call, CallResponder, Arc<Record>),
+    /// The key is not in memory, or is being changed.
+    Nothing(Call, CallResponder),
+    /// The object's actor has ended.
+    Dead(Call, CallResponder),
+}
+
 impl Directory {
     /// An empty table in front of these shards.
     ///
@@ -143,23 +156,24 @@ impl Directory {
         (self.0.entries.hasher().hash_one(key) % self.0.shards.len() as u64) as usize
     }
 
-    /// Hands a call on to the object if it is active; gives it back if it is not. For the object's shard.
-    pub fn forward(&self, call: Call, responder: CallResponder) -> Result<(), (Call, CallResponder)> {
-        let Some(entry) = self.0.entries.get(&call.key) else { return Err((call, responder)) };
+    /// Hands a call on to the object if it is active; gives it back with what else is there. For the key's shard.
+    pub fn hand_on(&self, call: Call, responder: CallResponder) -> HandedOn {
+        let Some(entry) = self.0.entries.get(&call.key) else { return HandedOn::Nothing(call, responder) };
         match &entry.presence {
+            Presence::Plain(record) => HandedOn::Plain(call, responder, record.clone()),
+            Presence::Changing => HandedOn::Nothing(call, responder),
             Presence::Active(door) => match door.forward(call, responder) {
-                Ok(()) => Ok(()),
+                Ok(()) => HandedOn::Done,
                 Err((refused, responder)) if refused.reason == Reason::Full => {
                     responder.answer(Err(busy("the object")));
-                    Ok(())
+                    HandedOn::Done
                 }
-                Err((refused, responder)) => Err((refused.message, responder)),
+                Err((refused, responder)) => HandedOn::Dead(refused.message, responder),
             },
-            _ => Err((call, responder)),
         }
     }
 
-    /// The plain value under a key, settled or not expired or not. For the key's shard.
+    /// The plain value under a key that no write is under way for, expired or not. For the key's shard.
     pub fn settled(&self, key: &Key) -> Option<Arc<Record>> {
         match &self.0.entries.get(key)?.presence {
             Presence::Plain(record) => Some(record.clone()),

@@ -74,7 +74,12 @@ pub fn install_panic_hook() {
     static ONCE: Once = Once::new();
     assert!(cfg!(panic = "unwind"), "supervision needs panic = \"unwind\"; build with that");
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !tracing::dispatcher::has_been_set() {
+                // Nobody would see what is logged: a test that fails, or a failure before the log is there.
+                former(info);
+            }
             let message = message_of(info.payload());
             let location = info.location().map(ToString::to_string).unwrap_or_default();
             let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();

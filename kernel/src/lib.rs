@@ -12,6 +12,7 @@ pub mod actor;
 pub mod clock;
 pub mod contract;
 pub mod directory;
+mod errands;
 pub mod events;
 pub mod exit;
 pub mod handle;

@@ -1,17 +1,18 @@
 //! The supervision tree of a node, as code: every actor is named here, once.
 //!
 //! ```text
-//! node (rest-for-one)
-//! ├ storage (rest-for-one): writer, reader
-//! ├ limiter
-//! ├ timer
-//! ├ aso: library, shard-0 … shard-n         each shard looks after its objects
-//! ├ gateway                                 looks after its connections
-//! └ admin                                   its own thread: it answers when everything else is stuck
+//! node (one-for-one)
+//! ├ admin                                   its own thread: it answers when everything else is stuck
+//! └ store (rest-for-one)
+//!   ├ storage (rest-for-one): writer, reader
+//!   ├ limiter
+//!   ├ timer
+//!   ├ aso: library, shard-0 … shard-n       each shard looks after its objects
+//!   └ gateway                               looks after its connections
 //! ```
 //!
-//! What stands lower rests on what stands above it: it starts later, stops earlier, and is started again if what it
-//! rests on fails.
+//! In the store, what stands lower rests on what stands above it: it starts later, stops earlier, and is started again
+//! if what it rests on fails. The admin actor rests on nothing, so that no failure takes the operator's eyes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct Node {
     pub shutdown: Arc<Notify>,
     /// The way to the objects, for what runs in the same process.
     pub aso: aso::Service,
+    /// Where the objects run, for what runs beside them: a thread for each shard.
+    pub threads: Vec<Thread>,
 }
 
 /// Starts every actor of a node. Must be called on a thread with an actix system.
@@ -41,7 +44,13 @@ pub struct Node {
 /// # Errors
 ///
 /// Which actor did not start, and why. Those before it have been stopped again.
-pub async fn start(kernel: &Kernel, settings: &Settings, data: &Path, socket: &Path, id: &NodeId) -> Result<Node, String> {
+pub async fn start(
+    kernel: &Kernel,
+    settings: &Settings,
+    data: &Path,
+    socket: &Path,
+    id: &NodeId,
+) -> Result<Node, String> {
     let clock = &kernel.clock;
     let storage = storage::Service::vacant(clock);
     let limiter = limiter::Service::vacant(clock);
@@ -64,7 +73,7 @@ pub async fn start(kernel: &Kernel, settings: &Settings, data: &Path, socket: &P
         storage: storage.clone(),
         limiter: limiter.clone(),
         node: id.clone(),
-        threads: connection_threads(settings, threads),
+        threads: connection_threads(settings, threads.clone()),
     };
     let admin = comet_admin::Parts {
         aso: aso.clone(),
@@ -74,18 +83,20 @@ pub async fn start(kernel: &Kernel, settings: &Settings, data: &Path, socket: &P
         node: caller.clone(),
         shutdown: shutdown.clone(),
     };
-    let tree = Spec::new("node", Strategy::RestForOne)
+    let store = Spec::new("store", Strategy::RestForOne)
         .intensity(10, Duration::from_secs(60))
         .child(comet_storage::spec(kernel, &settings.storage, data, &storage))
         .child(comet_limiter::child(kernel, &settings.gateway, &settings.aso, &limiter))
         .child(comet_timer::child(kernel, &storage, &aso.directory, &timer, caller))
         .child(hosting::spec(kernel, settings, hosting, &aso))
-        .child(comet_gateway::child(kernel, &settings.gateway, gateway, &bound))
+        .child(comet_gateway::child(kernel, &settings.gateway, gateway, &bound));
+    let tree = Spec::new("node", Strategy::OneForOne)
         .child(comet_admin::child(kernel, &settings.admin, socket, admin))
+        .child(store)
         .start(kernel)
         .await?;
     let resp = bound.address().expect("a gateway that has started listens");
-    Ok(Node { tree, resp, shutdown, aso })
+    Ok(Node { tree, resp, shutdown, aso, threads })
 }
 
 /// How many shards: as configured, or one core is left to everything else.

@@ -120,7 +120,7 @@ impl Local {
         if unarmed.len() > limits::SHARED_MAILBOX {
             // The index on the disk knows them all; the timer reads it when it starts again.
             unarmed.clear();
-            let text = "timers could not be armed; `comet ctl restart node/timer` reads them from the disk";
+            let text = "timers could not be armed; `comet ctl restart timer` reads them from the disk";
             self.env.kernel.events.publish(Kind::Storage, "timer", text);
         }
     }

@@ -150,7 +150,7 @@ impl Object {
             Op::Peek => self.answer(responder, self.record().map_or(Reply::Absent, Reply::Plain)),
             Op::Info => self.answer(responder, self.info()),
             Op::Log => {
-                self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())))
+                self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())));
             }
             Op::Retire { .. } => unreachable!("retiring is handled above"),
         }

@@ -13,6 +13,7 @@
 //! ```
 
 mod activate;
+mod behind;
 mod plain_keys;
 mod sweep;
 
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Refusal};
 use comet_kernel::contract::storage::Former;
-use comet_kernel::directory::CallResponder;
+use comet_kernel::directory::{CallResponder, HandedOn};
 use comet_kernel::events::Kind;
 use comet_kernel::exit::Exit;
 use comet_kernel::meter::Meter;
@@ -33,6 +34,7 @@ use comet_kernel::{Actor, Context, Door, Handler, Key, Message, Record, Responde
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use self::behind::Behind;
 use crate::env::{Env, Local};
 use crate::object::quarantine_intensity;
 use crate::pipeline::Pipeline;
@@ -103,6 +105,7 @@ pub(crate) struct Shard {
     deaths: HashMap<Key, Failures, ahash::RandomState>,
     /// Calls that wait for the end of a clearing.
     held: Option<Waiting>,
+    behind: Behind,
     /// Objects still to be retired before the shard stops.
     leaving: Vec<Key>,
 }
@@ -113,7 +116,7 @@ impl Shard {
         let clock = env.kernel.clock.clone();
         let meter = Meter::new("aso::Call to objects", clock.clone());
         let exits = Meter::new("kernel::ChildExit", clock);
-        let nursery = Nursery::new("node/aso/object", meter, exits);
+        let nursery = Nursery::new("node/store/aso/object", meter, exits);
         let local = Rc::new(Local::new(env, nursery, SmallRng::from_os_rng()));
         Shard {
             local,
@@ -122,6 +125,7 @@ impl Shard {
             hand: VecDeque::new(),
             deaths: HashMap::default(),
             held: None,
+            behind: Behind::default(),
             leaving: Vec::new(),
         }
     }
@@ -137,23 +141,24 @@ impl Shard {
             Some(Busy::Changing(changing)) if !changing.deferred.is_empty() => {
                 wait(&mut changing.deferred, limits::WAITING_PER_KEY, call, responder);
             }
-            Some(Busy::Changing(_)) => self.act_on_plain(call, responder, context),
+            Some(Busy::Changing(_)) => self.act_on_changing(call, responder, context),
             None => self.find(call, responder, context),
         }
     }
 
     /// A call on a key that is in the middle of nothing.
     fn find(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
-        let directory = &self.local.env.directory;
-        match directory.forward(call, responder) {
-            Ok(()) => {}
-            Err((call, responder)) if directory.settled(&call.key).is_some() => {
-                self.act_on_plain(call, responder, context);
+        match self.local.env.directory.hand_on(call, responder) {
+            HandedOn::Done => {}
+            HandedOn::Plain(call, responder, record) => self.act_on_settled(call, responder, Some(record), context),
+            // The disk may still have what was removed.
+            HandedOn::Nothing(call, responder) if self.behind.contains(&call.key) => {
+                self.act_on_settled(call, responder, None, context);
             }
-            Err((call, responder)) => {
-                // An entry that is still there belongs to an actor that has died.
-                let died = directory.remove(&call.key).is_some();
-                self.load(call, responder, died, context);
+            HandedOn::Nothing(call, responder) => self.load(call, responder, false, context),
+            HandedOn::Dead(call, responder) => {
+                self.local.env.directory.remove(&call.key);
+                self.load(call, responder, true, context);
             }
         }
     }
@@ -250,6 +255,7 @@ impl Handler<Hold> for Shard {
         }
         self.forget_former_life();
         self.hand.clear();
+        self.behind.clear();
         self.deaths.clear();
         self.held.get_or_insert_default().extend(waiting);
         let epoch = self.local.epoch.get();

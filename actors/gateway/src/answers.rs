@@ -52,7 +52,10 @@ struct Owed {
 enum Answer {
     /// Answers that are there, but behind one that is not.
     Held(Vec<u8>),
-    Call { awaited: Awaited, finish: fn(Outcome, UnixMillis) -> Frame },
+    Call {
+        awaited: Awaited,
+        finish: fn(Outcome, UnixMillis) -> Frame,
+    },
     Gather(Box<Gather>),
     Task(LocalBoxFuture<'static, Frame>),
 }

@@ -56,6 +56,8 @@ fn prepare(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
     TcpStream::from_std(stream)
 }
 
+type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Why a connection ended.
 #[derive(Debug)]
 enum End {
@@ -86,7 +88,7 @@ struct Connection {
     /// The output has been held back once, for the answers that may come in the same turn of the thread.
     held_back: bool,
     last_request: Moment,
-    alarm: Option<(Moment, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    alarm: Option<(Moment, Alarm)>,
     stopping: LocalBoxFuture<'static, ()>,
     /// When the connection ends although something is under way, once the node stops.
     drain_until: Option<Moment>,
@@ -95,8 +97,7 @@ struct Connection {
 impl Connection {
     fn new(common: Arc<Common>, stream: TcpStream, peer: SocketAddr) -> Self {
         let mut stop = common.stopping.subscribe();
-        let allowance =
-            Allowance::new(&common.limiter.lease, peer.ip(), common.settings.requests_per_second);
+        let allowance = Allowance::new(&common.limiter.lease, peer.ip(), common.settings.requests_per_second);
         let session = Session::new(common, peer);
         Connection {
             stream,

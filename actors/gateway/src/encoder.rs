@@ -27,7 +27,9 @@ pub(crate) fn frame(out: &mut Vec<u8>, frame: &Frame, version: Version) {
         Frame::Record(record) => value(out, &record.value, version),
         Frame::Array(items) => {
             header(out, b'*', items.len());
-            items.iter().for_each(|item| self::frame(out, item, version));
+            for item in items {
+                self::frame(out, item, version);
+            }
         }
     }
 }
@@ -45,7 +47,9 @@ fn value(out: &mut Vec<u8>, value: &Value, version: Version) {
         (Value::Float(number), Version::Three) => line(out, b',', float(*number).as_bytes()),
         (Value::Array(items), _) => {
             header(out, b'*', items.len());
-            items.iter().for_each(|item| self::value(out, item, version));
+            for item in items {
+                self::value(out, item, version);
+            }
         }
         (Value::Map(fields), _) => {
             match version {
@@ -127,7 +131,10 @@ mod tests {
     fn version_3_keeps_the_type_of_every_value() {
         let map = Value::Map(BTreeMap::from([("a".into(), Value::Bool(true)), ("b".into(), Value::Nil)]));
         let value = Value::Array(vec![Value::Int(-7), Value::Float(0.5), Value::from("x"), map]);
-        assert_eq!(encoded(value, Version::Three), "*4\r\n:-7\r\n,0.5\r\n$1\r\nx\r\n%2\r\n$1\r\na\r\n#t\r\n$1\r\nb\r\n_\r\n");
+        assert_eq!(
+            encoded(value, Version::Three),
+            "*4\r\n:-7\r\n,0.5\r\n$1\r\nx\r\n%2\r\n$1\r\na\r\n#t\r\n$1\r\nb\r\n_\r\n"
+        );
     }
 
     #[test]

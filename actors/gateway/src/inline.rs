@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn words_are_parted_by_blanks_and_held_together_by_quotes() {
-        assert_eq!(words(" set  k\t\"a b\" 'c d' "), Ok(vec![b"set".into(), b"k".into(), b"a b".into(), b"c d".into()]));
+        assert_eq!(
+            words(" set  k\t\"a b\" 'c d' "),
+            Ok(vec![b"set".into(), b"k".into(), b"a b".into(), b"c d".into()])
+        );
         assert_eq!(words("set k \"\""), Ok(vec![b"set".into(), b"k".into(), b"".into()]));
         assert_eq!(words("   "), Ok(Vec::new()));
     }

@@ -102,6 +102,7 @@ impl Session {
     }
 
     /// Calls one object; `finish` makes the answer out of what it replies.
+    #[expect(clippy::unnecessary_wraps, reason = "most commands end with it, and they have to give a result")]
     pub(crate) fn call(
         &mut self,
         key: &[u8],
@@ -120,10 +121,11 @@ impl Session {
     pub(crate) fn begin(&mut self, key: &[u8], op: Op) -> Begun {
         let ordered = self.unanswered.holds(key);
         let directory = &self.common.aso.directory;
-        if !ordered && matches!(op, Op::Get { payload: Value::Nil } | Op::Peek) {
-            if let Some(record) = directory.plain(key, self.now, self.unix) {
-                return Begun::Done(Ok(Reply::Plain(record)));
-            }
+        if !ordered
+            && matches!(op, Op::Get { payload: Value::Nil } | Op::Peek)
+            && let Some(record) = directory.plain(key, self.now, self.unix)
+        {
+            return Begun::Done(Ok(Reply::Plain(record)));
         }
         let key = match Key::new(key) {
             Ok(key) => key,

@@ -10,12 +10,13 @@
 //! | what the writer decides by | `gathered` `space` |
 //! | what both hold | `shared` |
 //! | the database | `store` `table` `changes` `codec` |
-//! | how it is opened, and the folder it lies in | `open` `directory` |
+//! | how it is opened, and the folder it lies in | `open` `journal` `directory` |
 
 mod changes;
 mod codec;
 mod directory;
 mod gathered;
+mod journal;
 mod open;
 mod reader;
 mod shared;

@@ -12,6 +12,7 @@ use comet_kernel::settings;
 use fjall::Database;
 
 use crate::directory::{self, OpenError, unwritable};
+use crate::journal::Journals;
 use crate::store::{Store, generation, options, tables};
 use crate::table::Table;
 
@@ -39,10 +40,11 @@ pub(crate) fn open(data: &Path, settings: &settings::Storage) -> Result<Store, O
     })?;
     let folder = directory::folder(data);
     directory::check_tables(&folder)?;
+    let journals = Journals::look(&folder).map_err(|reason| OpenError::Unopened { path: folder.clone(), reason })?;
     guard(data, &folder, || {
         let database = open_database(&folder, settings)?;
         check_presence(&database)?;
-        Ok(Store::over(database)?)
+        Ok(Store::over(database, journals.cut())?)
     })
 }
 

@@ -12,7 +12,7 @@ use crate::table::Table;
 const MEMTABLE: u64 = 8 << 20;
 /// Bytes of writes after which every table makes a file of what it gathered. Without it a table with few writes holds
 /// back the removal of old journals (fjall#261), and a start would read all of them.
-const BALANCE: u64 = 16 << 20;
+const BALANCE: u64 = 8 << 20;
 /// Gathered writes that wait to become a file, in one table, past which writes should wait. fjall itself stops the
 /// thread at four, and for ever if its own threads have died.
 const SEALED: usize = 2;
@@ -54,11 +54,12 @@ pub(crate) struct Store {
     unreadable: AtomicU64,
     /// Bytes written since every table last made a file.
     unbalanced: AtomicU64,
+    cut: AtomicU64,
 }
 
 impl Store {
-    /// The store in a database whose tables are there.
-    pub(crate) fn over(database: Database) -> fjall::Result<Self> {
+    /// The store in a database whose tables are there, and whose journals lost `cut` bytes when it was opened.
+    pub(crate) fn over(database: Database, cut: u64) -> fjall::Result<Self> {
         let meta = database.keyspace(&Table::Meta.keyspace(0), options)?;
         let generation = generation(&meta)?;
         let (objects, unreadable) = (number(&meta, OBJECTS)?, number(&meta, UNREADABLE)?);
@@ -76,6 +77,7 @@ impl Store {
             objects: objects.into(),
             unreadable: unreadable.into(),
             unbalanced: AtomicU64::new(0),
+            cut: cut.into(),
         })
     }
 
@@ -202,6 +204,11 @@ impl Store {
     /// How many records were set aside.
     pub(crate) fn unreadable(&self) -> u64 {
         self.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that opening cut off the journals. Tells it once.
+    pub(crate) fn take_cut(&self) -> u64 {
+        self.cut.swap(0, Ordering::Relaxed)
     }
 
     /// Bytes that the database takes on the disk.

@@ -206,6 +206,7 @@ impl Writer {
                 self.shared.set_read_only(None);
                 self.gate.set_shut(false);
                 self.kernel.events.publish(Kind::Storage, "storage", "writable again");
+                self.report_cut();
             }
             Err(error) => {
                 self.shared.set_read_only(Some(error.to_string()));
@@ -223,6 +224,17 @@ impl Writer {
         }
         let restore = |undo| self.shared.change(self.life, |store| store.restore(undo));
         undo.map_or(Ok(()), restore).map_err(failed)
+    }
+
+    fn report_cut(&self) {
+        let cut = self.shared.with(|store| Ok(store.take_cut())).unwrap_or_default();
+        if cut > 0 {
+            let text = format!(
+                "the journal ended in {cut} bytes that are no whole batch, and they were cut off: if the node was killed \
+                 they are a write that was not answered, else they are damage"
+            );
+            self.kernel.events.publish(Kind::Storage, "storage", text);
+        }
     }
 
     /// Sees to it that what was committed but not synced is, within the flush interval.
@@ -300,6 +312,7 @@ impl Actor for Writer {
     fn started(&mut self, context: &mut Context<Self>) {
         self.gate.set_shut(false);
         self.shared.set_read_only(None);
+        self.report_cut();
         if let Err(error) = self.glance() {
             self.shut(error, None, context);
         }

@@ -30,8 +30,6 @@ struct Attempt {
     /// Tells this attempt from those that were open when everything was forgotten.
     serial: u64,
     failures: usize,
-    /// When the next try is; none while one is under way.
-    retry: Option<Moment>,
     /// What the object armed meanwhile.
     armed: Option<UnixMillis>,
 }
@@ -69,39 +67,31 @@ impl Agenda {
     /// The next tick to send, if its time has come.
     pub(crate) fn next(&mut self, now: Moment, unix: UnixMillis) -> Option<Tick> {
         if let Some((_, key)) = pop_until(&mut self.retries, now) {
-            let attempt = self.attempts.get_mut(&key).expect("what is tried again has an open attempt");
-            attempt.retry = None;
+            let attempt = self.attempts.get(&key).expect("what is tried again has an open attempt");
             return Some(Tick { key, serial: attempt.serial });
         }
         let (due, key) = pop_until(&mut self.queue, unix)?;
         self.dues.remove(&key);
         self.serial += 1;
-        let attempt = Attempt { due, serial: self.serial, failures: 0, retry: None, armed: None };
+        let attempt = Attempt { due, serial: self.serial, failures: 0, armed: None };
         self.attempts.insert(key.clone(), attempt);
         Some(Tick { key, serial: self.serial })
     }
 
     /// The object took the tick and says when it is due next.
     pub(crate) fn taken(&mut self, tick: Tick, next: Option<UnixMillis>) {
-        if let Some(attempt) = self.attempts.remove(&tick.key) {
-            if attempt.serial == tick.serial {
-                let due = next.into_iter().chain(attempt.armed).min();
-                self.arm(tick.key, due);
-            } else {
-                self.attempts.insert(tick.key, attempt);
-            }
+        if self.open(&tick).is_some() {
+            let armed = self.attempts.remove(&tick.key).and_then(|attempt| attempt.armed);
+            self.arm(tick.key, next.into_iter().chain(armed).min());
         }
     }
 
     /// Nobody took the tick: it is sent again after a wait that depends on how often it failed.
     pub(crate) fn missed(&mut self, tick: Tick, now: Moment, wait: impl FnOnce(usize) -> Duration) {
-        if let Some(attempt) = self.attempts.get_mut(&tick.key) {
-            if attempt.serial == tick.serial {
-                attempt.failures += 1;
-                let at = now + wait(attempt.failures);
-                attempt.retry = Some(at);
-                self.retries.insert((at, tick.key));
-            }
+        if let Some(attempt) = self.open(&tick) {
+            attempt.failures += 1;
+            let at = now + wait(attempt.failures);
+            self.retries.insert((at, tick.key));
         }
     }
 
@@ -126,6 +116,11 @@ impl Agenda {
     /// Forgets everything. The answers to ticks that are under way count for nothing.
     pub(crate) fn clear(&mut self) {
         *self = Agenda { serial: self.serial, ..Agenda::default() };
+    }
+
+    /// The attempt that this tick belongs to, unless it was forgotten.
+    fn open(&mut self, tick: &Tick) -> Option<&mut Attempt> {
+        self.attempts.get_mut(&tick.key).filter(|attempt| attempt.serial == tick.serial)
     }
 
     fn disarm(&mut self, key: &Key) {

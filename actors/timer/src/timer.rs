@@ -195,7 +195,9 @@ impl Timer {
         };
         context.then(landing, |timer, (batch, landed), context| {
             timer.in_flight -= batch.len();
-            batch.into_iter().for_each(|landing| timer.land(landing));
+            for landing in batch {
+                timer.land(landing);
+            }
             timer.turn(context);
             Self::await_landings(landed, context);
         });

@@ -178,11 +178,11 @@ async fn a_failed_child_waits_before_it_comes_back() {
         stage.forget_journal();
         assert!(role.handle.call(Do::Panic("oh")).await.is_err());
         until("it waits", || stage.listing("root/a").status == Status::Waiting).await;
-        clock.advance(wait * second - Duration::from_millis(1));
+        clock.advance(wait * Duration::from_millis(999));
         // The supervisor has its say on whatever the clock woke it for before it carries out an order.
         let _unknown = stage.kernel.registry.order("root/a", Action::Suspend).await;
         assert_eq!(stage.listing("root/a").status, Status::Waiting, "it would wait {wait} s at least");
-        clock.advance(wait * second / 2 + Duration::from_millis(1));
+        clock.advance(wait * Duration::from_millis(501));
         stage.expect_journal(&["a starts"]).await;
     }
     tree.stop().await;

@@ -5,9 +5,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use comet_kernel::handle::Reason;
 use comet_kernel::registry::{Action, OrderError, Status};
 use comet_kernel::supervisor::{Strategy, Tree};
-use comet_kernel::{Handle, Thread};
+use comet_kernel::{Handle, Pending, Thread};
 
-use crate::worker::{Do, Played, Role, Stage, patient, until};
+use crate::worker::{Do, Played, Role, Stage, eventually, patient, until};
 
 const ROOM: usize = 8;
 
@@ -27,6 +27,11 @@ async fn block(handle: &Handle<Do>) -> SyncSender<()> {
     handle.tell(Do::Block(until_then)).expect("there is room");
     until("it is blocked", || handle.meter().read().depth == 0).await;
     release
+}
+
+/// Asks until the mailbox has room.
+async fn ask(handle: &Handle<Do>, message: impl Fn() -> Do) -> Pending<usize> {
+    eventually("there is room", || async { handle.ask(message()).ok() }).await
 }
 
 #[actix::test]
@@ -84,19 +89,10 @@ async fn a_suspended_actor_holds_its_messages_and_handles_them_in_order_when_it_
     assert_eq!(stage.listing("root/a").status, Status::Suspended);
     let mut asked = Vec::new();
     for number in 0..ROOM {
-        asked.push(played.handle.ask(Do::Note(number)).expect("there is room"));
-        until("it is held", || stage.kernel.registry.find("root/a").is_some()).await;
+        asked.push(ask(&played.handle, || Do::Note(number)).await);
     }
-    let overflow = async {
-        loop {
-            // Past the bound a message is dropped, which its asker learns; one that still fits waits.
-            match played.handle.ask(Do::Count) {
-                Ok(pending) => return pending.await,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    };
-    assert!(overflow.await.is_err(), "what is held is bounded");
+    let overflow = ask(&played.handle, || Do::Count).await;
+    assert!(overflow.await.is_err(), "what is held is bounded: past it a message is dropped, and its asker is told");
     assert_eq!(stage.journal(), [""; 0]);
     stage.kernel.registry.order("root/a", Action::Resume).await.expect("it is carried out");
     for (number, pending) in asked.into_iter().enumerate() {
@@ -142,6 +138,29 @@ async fn the_operator_can_restart_an_actor_which_does_not_count_as_a_failure() {
     assert_eq!(unknown, Err(OrderError::NoSuchActor("root/b".to_owned())));
     let root = stage.kernel.registry.order("root", Action::Restart).await;
     assert_eq!(root, Err(OrderError::Unavailable("root".to_owned())), "nobody could start the root again");
+    tree.stop().await;
+}
+
+#[actix::test]
+async fn an_actor_whose_mailbox_never_empties_still_gets_what_its_futures_bring() {
+    let (stage, played, tree) = small().await;
+    played.handle.tell(Do::Flood(played.handle.clone())).expect("there is room");
+    for number in 0..5 {
+        ask(&played.handle, || Do::Errand(number)).await.await.expect("it lives");
+    }
+    stage.expect_journal(&["a starts", "a 0", "a 1", "a 2", "a 3", "a 4"]).await;
+    tree.stop().await;
+}
+
+#[actix::test]
+async fn an_actor_with_thousands_of_futures_under_way_finishes_each_of_them() {
+    let stage = Stage::on_machine_time();
+    let Role { spec, played } = stage.role("a", &Thread::new("a"));
+    let tree = patient("root", Strategy::OneForOne).child(spec).start(&stage.kernel).await.expect("it starts");
+    for number in 0..4_000 {
+        ask(&played.handle, || Do::Errand(number)).await.await.expect("it lives");
+    }
+    until("all have ended", || stage.journal().len() == 4_001).await;
     tree.stop().await;
 }
 

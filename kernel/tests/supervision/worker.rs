@@ -28,6 +28,8 @@ pub enum Do {
     Block(std::sync::mpsc::Receiver<()>),
     /// Send yourself this message again and again.
     Flood(Handle<Do>),
+    /// Note this number when a future of yours has ended, which ends as soon as it is polled twice.
+    Errand(usize),
 }
 
 impl Message for Do {
@@ -102,6 +104,9 @@ impl Handler<Do> for Worker {
             Do::Block(until) => {
                 let _ended = until.recv();
             }
+            Do::Errand(number) => context.then(tokio::task::yield_now(), move |worker, (), _| {
+                worker.stage.note(format!("{} {number}", worker.id));
+            }),
             Do::Flood(myself) => {
                 let _stopped = myself.clone().tell(Do::Flood(myself));
             }
@@ -180,7 +185,10 @@ impl Stage {
 impl Played {
     /// Asks until somebody answers; what the answer is.
     pub async fn count(&self) -> usize {
-        eventually("it answers", || async { self.handle.call(Do::Count).await.ok() }).await
+        // A question to one that is stuck stays unanswered, and must be put again.
+        let patience = Duration::from_secs(1);
+        let ask = || async { tokio::time::timeout(patience, self.handle.call(Do::Count)).await.ok()?.ok() };
+        eventually("it answers", ask).await
     }
 
     pub fn habits(&self) -> MutexGuard<'_, Habits> {

@@ -13,7 +13,7 @@ use super::allowance::May;
 use super::scripted::refusal;
 use super::{Body, Object};
 use crate::plain;
-use crate::sandbox::{Actions, Args, Event, Failure, Handler, Outcome, State};
+use crate::sandbox::{Actions, Args, Event, Failure, Handler, Outcome, Sandbox, State};
 
 /// Microseconds of processor time in a lease.
 const PROCESSOR_LEASE: u32 = 100_000;
@@ -290,12 +290,8 @@ impl Object {
         let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
         let outcome = env.sandbox.call(&scripted.script, &scripted.state, handler, args, &event);
         self.calls = self.calls.saturating_add(1);
-        let used = match &outcome {
-            Ok(outcome) => outcome.cpu,
-            // What ran out of a budget has used much; what was refused early, little.
-            Err(Failure::Budget(_)) => Duration::from_millis(env.settings.cpu_ms),
-            Err(_) => Duration::from_micros(10),
-        };
+        // What a failed call used counts as well; the outcome of one that succeeded says the same.
+        let used = Sandbox::last_usage().cpu;
         self.spend(used, context);
         self.count(&outcome.as_ref().map(|_| ()).map_err(Clone::clone), context);
         outcome.map_err(refusal)
@@ -328,12 +324,12 @@ impl Object {
     fn count(&mut self, outcome: &Result<(), Failure>, context: &mut Context<Self>) {
         let Body::Scripted(scripted) = &self.body else { return };
         let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_)));
-        if let Some(named) = &scripted.follows {
-            if named.count(&scripted.script, failed) {
-                let suspect = crate::library::Suspect(named.clone());
-                // A library that is too busy now is told by the next bad version, or by the operator.
-                let _busy = self.local.env.suspect.tell(suspect);
-            }
+        if let Some(named) = &scripted.follows
+            && named.count(&scripted.script, failed)
+        {
+            let suspect = crate::library::Suspect(named.clone());
+            // A library that is too busy now is told by the next bad version, or by the operator.
+            let _busy = self.local.env.suspect.tell(suspect);
         }
         if !failed {
             return;

@@ -58,18 +58,16 @@ impl Object {
         }
     }
 
-    /// Sends the object as it is now to storage. What is answered from now on waits until it is durable.
+    /// Sends the object as it is now to storage. What is answered from now on waits until it is durable; under
+    /// `durability = none` nothing waits, and the object is written at the next flush.
     pub(super) fn write_now(&mut self, context: &mut Context<Self>) -> Result<(), Refusal> {
         let record = self.record();
-        let acknowledged = waits(&self.local.env);
-        let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: !acknowledged };
-        if !acknowledged {
-            if let Err(refused) = self.local.env.storage.write.tell(write) {
-                return Err(Refusal::Unavailable(format!("the store: {}", refused.reason)));
-            }
-            self.written(record.as_deref());
+        if !waits(&self.local.env) {
+            self.local.arm_if_changed(&self.key, self.former.dues, Former::of(record.as_deref()).dues);
+            self.changed(context);
             return Ok(());
         }
+        let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: false };
         let pending = match self.local.env.storage.write.ask(write) {
             Ok(pending) => pending,
             Err(refused) => return Err(Refusal::Unavailable(format!("the store: {}", refused.reason))),

@@ -61,10 +61,13 @@ impl Walk {
             return Err(TooDeep);
         }
         self.work += 1;
-        if let (Ok(a), Ok(b)) = (a.as_array_ref(), b.as_array_ref()) {
+        // Asking for a type is cheap; trying a wrong one composes its name.
+        if a.is_array() && b.is_array() {
+            let (Ok(a), Ok(b)) = (a.as_array_ref(), b.as_array_ref()) else { unreachable!("both are arrays") };
             return if a.len() == b.len() { self.all(a.iter().zip(b.iter()), depth) } else { Ok(false) };
         }
-        if let (Ok(a), Ok(b)) = (a.as_map_ref(), b.as_map_ref()) {
+        if a.is_map() && b.is_map() {
+            let (Ok(a), Ok(b)) = (a.as_map_ref(), b.as_map_ref()) else { unreachable!("both are maps") };
             return if a.keys().eq(b.keys()) { self.all(a.values().zip(b.values()), depth) } else { Ok(false) };
         }
         Ok(self.flat(a, b))

@@ -57,13 +57,13 @@ pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
 
 fn leave(value: &Dynamic, what: &str, depth_left: usize, bytes_left: &mut usize) -> Result<Value, Failure> {
     take(bytes_left, 1)?;
+    if value.is_int() || value.is_float() || value.is_bool() || value.is_unit() {
+        return Ok(scalar(value).expect("these are scalars"));
+    }
     let deeper = || depth_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size));
     if let Ok(text) = value.as_immutable_string_ref() {
         take(bytes_left, text.len())?;
         return Ok(Value::Text(text.as_str().into()));
-    }
-    if let Ok(number) = value.as_int() {
-        return Ok(Value::Int(number));
     }
     if let Ok(items) = value.as_array_ref() {
         let depth_left = deeper()?;
@@ -83,7 +83,9 @@ fn leave(value: &Dynamic, what: &str, depth_left: usize, bytes_left: &mut usize)
 }
 
 fn scalar(value: &Dynamic) -> Option<Value> {
-    if value.is_unit() {
+    if let Ok(number) = value.as_int() {
+        Some(Value::Int(number))
+    } else if value.is_unit() {
         Some(Value::Nil)
     } else if let Ok(flag) = value.as_bool() {
         Some(Value::Bool(flag))
@@ -116,14 +118,14 @@ fn foreign(value: &Dynamic, what: &str) -> Failure {
     ))
 }
 
-/// Roughly the bytes that a part of the state takes as MessagePack, see [`Value::encoded_size`]. Refuses what could
-/// not be stored or read back: foreign types, and containers and text past their bounds.
-pub fn measure(value: &Dynamic, what: &str, string: usize, items: usize) -> Result<usize, Failure> {
-    Ruler { what, string, items }.measure(value, limits::VALUE_DEPTH)
+/// Roughly the bytes that the field `name` of the state takes as MessagePack, see [`Value::encoded_size`]. Refuses
+/// what could not be stored or read back: foreign types, and containers and text past their bounds.
+pub fn measure(value: &Dynamic, name: &str, string: usize, items: usize) -> Result<usize, Failure> {
+    Ruler { name, string, items }.measure(value, limits::VALUE_DEPTH)
 }
 
 struct Ruler<'a> {
-    what: &'a str,
+    name: &'a str,
     string: usize,
     items: usize,
 }
@@ -150,6 +152,10 @@ impl Ruler<'_> {
         if let Some(blob) = value.read_lock::<Blob>() {
             return Ok(5 + blob.0.len());
         }
-        if value.is_unit() || value.is_bool() || value.is_char() { Ok(5) } else { Err(foreign(value, self.what)) }
+        if value.is_unit() || value.is_bool() || value.is_char() {
+            Ok(5)
+        } else {
+            Err(foreign(value, &format!("this.{}", self.name)))
+        }
     }
 }

@@ -70,8 +70,8 @@ impl Script {
     }
 }
 
-/// The syntax tree of a source. What took seconds to compile (long lists of statements, blocks or `switch` arms) took them
-/// in the engine's optimizer, which is off; parsing alone takes time in proportion to the size, which is bounded here.
+/// The syntax tree of a source. What took seconds to compile (long lists of statements, blocks or `switch` arms) took
+/// them in the engine's optimizer, which is off; parsing takes time in proportion to the size, which is bounded here.
 pub(super) fn parse(engine: &Engine, source: &str) -> Result<AST, CompileError> {
     if source.len() > limits::SCRIPT_BYTES {
         let message = format!("the script has {} bytes; at most {} are allowed", source.len(), limits::SCRIPT_BYTES);
@@ -119,7 +119,7 @@ fn check_top_level(ast: &AST) -> Result<Names, CompileError> {
     Ok(names.into())
 }
 
-/// How many parameters each handler declares. Of several definitions of one handler the one with most parameters counts.
+/// How many parameters each handler declares. Of several definitions the one with most parameters counts.
 fn find_handlers(ast: &AST) -> Result<[Option<u8>; Handler::ALL.len()], CompileError> {
     let mut declared = [None; Handler::ALL.len()];
     for function in ast.iter_fn_def().filter(|function| function.this_type.is_none()) {

@@ -16,6 +16,9 @@ use super::{Budgets, compare, convert};
 /// The field that holds the object's value.
 pub const VALUE: &str = "value";
 
+/// Fields that fit into one leaf of a map.
+const SMALL: usize = 11;
+
 /// Names of fields, sorted. [`VALUE`] is one of them.
 pub type Names = Arc<[Identifier]>;
 
@@ -84,7 +87,16 @@ impl State {
 
     /// The map that a handler works on.
     pub(super) fn working_copy(&self) -> Map {
-        self.names.iter().cloned().zip(self.fields.iter().cloned()).collect()
+        let fields = self.names.iter().cloned().zip(self.fields.iter().cloned());
+        if self.names.len() > SMALL {
+            return fields.collect();
+        }
+        // Collecting sorts a copy first, which costs more than it saves for a handful.
+        let mut map = Map::new();
+        for (name, field) in fields {
+            map.insert(name, field);
+        }
+        map
     }
 
     /// What a handler left in its working copy, or `None` if that is what it found. The names of `shared` are used
@@ -119,11 +131,11 @@ fn check(before: Option<&State>, map: &Map, budgets: &Budgets) -> Result<(), Fai
     }
     let mut size = 5;
     for (name, field) in map {
-        let former = before.and_then(|before| before.field(name));
-        if name.as_str() == VALUE && former.is_some_and(|former| compare::same(former, field)) {
+        let former = before.filter(|_| name.as_str() == VALUE).and_then(|before| before.field(VALUE));
+        if former.is_some_and(|former| compare::same(former, field)) {
             continue;
         }
-        size += 5 + name.len() + convert::measure(field, &format!("this.{name}"), budgets.string, budgets.items)?;
+        size += 5 + name.len() + convert::measure(field, name, budgets.string, budgets.items)?;
     }
     if size > budgets.state { Err(Failure::Budget(Budget::State)) } else { Ok(()) }
 }

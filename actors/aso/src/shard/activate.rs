@@ -6,7 +6,7 @@ use comet_kernel::contract::aso::{Call, Put, Refusal, Reply, ScriptChoice};
 use comet_kernel::contract::storage::{Former, Read, WriteScript};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::record::Active;
-use comet_kernel::{Caller, Context, Key, Record, Work, limits};
+use comet_kernel::{Context, Key, Record, Work, limits};
 
 use super::{Busy, Changing, Shard, Waiting};
 use crate::env::Env;
@@ -101,8 +101,7 @@ impl Shard {
     /// Makes the object that a put with a script describes, in the place of a plain value or of nothing.
     pub(super) fn conceive(
         &mut self,
-        key: &Key,
-        caller: &Caller,
+        call: &Call,
         put: &Put,
         found: Found,
         replaced: (Option<Arc<Record>>, Former),
@@ -112,7 +111,8 @@ impl Shard {
         let (present, former) = replaced;
         let live = present.filter(|record| !record.expired(self.local.env.unix()));
         let version_and_end = (live.as_ref().map(|live| live.version), live.as_ref().and_then(|live| live.expires));
-        match Scripted::conceive(&self.local, key, put, caller, found, version_and_end) {
+        let key = &call.key;
+        match Scripted::conceive(&self.local, key, put, &call.caller, found, version_and_end) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok((scripted, actions)) => {
                 let bytes = object::footprint(key.as_bytes().len(), &scripted.record());
@@ -145,10 +145,10 @@ impl Shard {
                 Ok(Err(refusal)) => Some(refusal.clone()),
                 Err(error) => Some(Refusal::Unavailable(error.to_string())),
             };
-            if let Some(refusal) = refusal {
-                if let Some((_, responder)) = waiting.pop_front() {
-                    responder.answer(Err(refusal));
-                }
+            if let Some(refusal) = refusal
+                && let Some((_, responder)) = waiting.pop_front()
+            {
+                responder.answer(Err(refusal));
             }
             if let Some(record) = present {
                 shard.remember(&key, record);

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
+use comet_kernel::contract::aso::{Call, Op, Put, Refusal, Reply};
 use comet_kernel::contract::storage::{Former, Write};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::handle::CallError;
@@ -18,10 +18,36 @@ use crate::pipeline::Pipeline;
 use crate::plain::{self, Circumstances, Verdict};
 
 impl Shard {
-    /// A call on a plain value, or on a key that holds nothing.
-    pub(super) fn act_on_plain(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+    /// A call on a plain value that has writes under way.
+    pub(super) fn act_on_changing(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        let Some(Busy::Changing(changing)) = self.busy.get(&call.key) else { unreachable!("the key is being changed") };
+        let (present, former) = (changing.present.clone(), changing.former);
+        self.act_on_plain(call, responder, present, former, context);
+    }
+
+    /// A call on a plain value, or on nothing, that no write is under way for.
+    pub(super) fn act_on_settled(
+        &mut self,
+        call: Call,
+        responder: CallResponder,
+        present: Option<Arc<Record>>,
+        context: &mut Context<Self>,
+    ) {
+        let behind = self.behind.former(&call.key);
+        let former = behind.unwrap_or_else(|| Former::of(present.as_deref()));
+        self.act_on_plain(call, responder, present, former, context);
+    }
+
+    /// `former` is what the disk has, or will have when the writes under way are done.
+    fn act_on_plain(
+        &mut self,
+        call: Call,
+        responder: CallResponder,
+        present: Option<Arc<Record>>,
+        former: Former,
+        context: &mut Context<Self>,
+    ) {
         let Call { key, caller, request, op } = call;
-        let (present, former) = self.present(&key);
         let env = &self.local.env;
         let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller: &caller };
         let verdict = plain::decide(op, present.as_ref(), now, |replaced| self.local.next_version(replaced));
@@ -32,34 +58,33 @@ impl Shard {
                 self.write(&key, record.map(Arc::new), former, responder, reply, context);
             }
             Ok(Verdict::Conceive(put)) => {
-                if self.is_changing(&key) {
-                    let call = Call { key, caller, request, op: Op::Put(put) };
-                    return self.defer(call, responder);
-                }
-                let choice = put.script.clone().expect("only a put with a script is conceived");
-                let found = Found::in_catalogue(&self.local.env.catalogue, &choice);
-                self.busy.remove(&key);
-                match found {
-                    Some(found) => {
-                        self.conceive(&key, &caller, &put, found, (present, former), responder, context);
-                    }
-                    None => {
-                        let call = Call { key, caller, request, op: Op::Put(put) };
-                        self.fetch(choice, call, responder, present, context);
-                    }
-                }
+                let replaced = (present, former);
+                let call = Call { key, caller, request, op: Op::Put(put.clone()) };
+                self.put_script(call, &put, replaced, responder, context);
             }
         }
     }
 
-    fn present(&self, key: &Key) -> (Option<Arc<Record>>, Former) {
-        match self.busy.get(key) {
-            Some(Busy::Changing(changing)) => (changing.present.clone(), changing.former),
-            _ => {
-                let settled = self.local.env.directory.settled(key);
-                let former = Former::of(settled.as_deref());
-                (settled, former)
+    /// A put that makes a scripted object of the key. The writes under way have to be done first, and the script found.
+    fn put_script(
+        &mut self,
+        call: Call,
+        put: &Put,
+        replaced: (Option<Arc<Record>>, Former),
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
+        if self.is_changing(&call.key) {
+            return self.defer(call, responder);
+        }
+        let choice = put.script.clone().expect("only a put with a script is conceived");
+        self.busy.remove(&call.key);
+        match Found::in_catalogue(&self.local.env.catalogue, &choice) {
+            Some(found) => {
+                self.behind.forget(&call.key);
+                self.conceive(&call, put, found, replaced, responder, context);
             }
+            None => self.fetch(choice, call, responder, replaced.0, context),
         }
     }
 
@@ -90,17 +115,15 @@ impl Shard {
         reply: Reply,
         context: &mut Context<Self>,
     ) {
-        let acknowledged = waits(&self.local.env);
-        let write = Write { key: key.clone(), record: record.clone(), former, behind: !acknowledged };
         let now_former = Former::of(record.as_deref());
-        if !acknowledged && !self.is_changing(key) {
-            if let Err(refused) = self.local.env.storage.write.tell(write) {
-                return responder.answer(Err(Refusal::Unavailable(format!("the store: {}", refused.reason))));
-            }
+        let waits = waits(&self.local.env) || self.behind.is_full();
+        if !waits && !self.is_changing(key) {
+            self.write_behind(key, former, context);
             self.local.arm_if_changed(key, former.dues, now_former.dues);
             self.show(key, record);
             return responder.answer(Ok(reply));
         }
+        let write = Write { key: key.clone(), record: record.clone(), former, behind: false };
         let pending = match self.local.env.storage.write.ask(write) {
             Ok(pending) => pending,
             Err(refused) => {
@@ -108,6 +131,7 @@ impl Shard {
             }
         };
         self.local.arm_if_changed(key, former.dues, now_former.dues);
+        self.behind.forget(key);
         let changing = self.changing(key);
         changing.present = record;
         changing.former = now_former;
@@ -121,14 +145,10 @@ impl Shard {
         });
     }
 
-    /// Shows a value to every thread without waiting for storage. The key is in the middle of nothing, or of finding out
-    /// that nothing is there.
+    /// Shows a value to every thread without waiting for storage.
     fn show(&mut self, key: &Key, record: Option<Arc<Record>>) {
-        if let Some(Busy::Changing(changing)) = self.busy.get_mut(key) {
-            changing.former = Former::of(record.as_deref());
-            changing.present = record;
-            return;
-        }
+        // It was in the middle of finding out that nothing is there.
+        self.busy.remove(key);
         match record {
             None => {
                 self.local.env.directory.remove(key);

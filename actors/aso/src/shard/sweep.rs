@@ -44,7 +44,7 @@ impl Shard {
             // A key that is not in memory any more, or is in the middle of something, gets its place back later.
             let Some((idle, bytes)) = env.directory.idle(&key, now) else { continue };
             let leaves = idle >= idle_limit || (surplus > 0 && idle >= FRESH);
-            if !leaves || self.busy.contains_key(&key) {
+            if !leaves || self.busy.contains_key(&key) || self.behind.contains(&key) {
                 self.hand.push_back(key);
                 continue;
             }
@@ -65,7 +65,8 @@ impl Shard {
             for (key, record) in plain {
                 let directory = &shard.local.env.directory;
                 let same = directory.settled(&key).is_some_and(|now| std::sync::Arc::ptr_eq(&now, &record));
-                if matches!(outcome, Ok(Ok(()))) && same && !shard.busy.contains_key(&key) {
+                let busy = shard.busy.contains_key(&key) || shard.behind.contains(&key);
+                if matches!(outcome, Ok(Ok(()))) && same && !busy {
                     directory.remove(&key);
                 } else {
                     shard.hand.push_back(key);
@@ -114,7 +115,9 @@ impl Shard {
             let Some(key) = self.leaving.pop() else { break };
             self.retire(key, true, context);
         }
-        if self.leaving.is_empty() && self.busy.is_empty() {
+        self.flush(context);
+        let written = self.behind.is_empty() || self.local.env.storage.gate.is_shut();
+        if self.leaving.is_empty() && self.busy.is_empty() && written {
             return done.answer(());
         }
         let clock = self.local.env.kernel.clock.clone();

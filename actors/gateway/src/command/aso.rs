@@ -88,9 +88,8 @@ pub(super) fn name(word: &[u8]) -> Result<&str, ErrorLine> {
 /// The source of a script.
 pub(super) fn source(word: &[u8]) -> Result<&str, ErrorLine> {
     put::within("the script", word.len(), limits::SCRIPT_BYTES)?;
-    std::str::from_utf8(word).map_err(|error| {
-        ErrorLine::new(format!("BADSCRIPT the source is not UTF-8 text: {error}; save it as UTF-8"))
-    })
+    std::str::from_utf8(word)
+        .map_err(|error| ErrorLine::new(format!("BADSCRIPT the source is not UTF-8 text: {error}; save it as UTF-8")))
 }
 
 fn seconds(word: &[u8]) -> Result<Lifetime, ErrorLine> {

@@ -196,9 +196,7 @@ fn set_info(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLin
 fn label(word: &[u8], what: &str) -> Result<String, ErrorLine> {
     let printable = word.iter().all(u8::is_ascii_graphic) && word.len() <= NAME_BYTES;
     let label = std::str::from_utf8(word).ok().filter(|_| printable).map(ToOwned::to_owned);
-    label.ok_or_else(|| {
-        ErrorLine::new(format!("ERR {what} cannot contain spaces, newlines or special characters."))
-    })
+    label.ok_or_else(|| ErrorLine::new(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
 }
 
 /// What these would change does not exist here, so either choice is kept.

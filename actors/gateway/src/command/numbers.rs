@@ -3,8 +3,8 @@
 use comet_kernel::contract::aso::{Edit, Op, Reply};
 use comet_kernel::{UnixMillis, Value};
 
-use super::put::unexpected;
 use super::Command;
+use super::put::unexpected;
 use crate::answers::Started;
 use crate::encoder;
 use crate::error_line::ErrorLine;

@@ -6,8 +6,8 @@
 use comet_kernel::contract::aso::{Condition, Lifetime, Op, Put, Reply};
 use comet_kernel::{UnixMillis, Value};
 
-use super::put::{self, Unit, unexpected};
 use super::Command;
+use super::put::{self, Unit, unexpected};
 use crate::answers::Started;
 use crate::encoder;
 use crate::error_line::ErrorLine;
@@ -132,7 +132,7 @@ fn mget(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
 /// answer.
 fn mset(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
     let pairs: Vec<&[u8]> = words.from(1).iter().collect();
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(ErrorLine::fixed("ERR wrong number of arguments for 'mset' command"));
     }
     let put = |pair: &[&'_ [u8]]| Ok(Op::Put(Box::new(Put::plain(put::value(pair[1])?))));

@@ -153,7 +153,6 @@ impl Fake {
     }
 
     fn store(&mut self, key: &Key, value: Value, lifetime: Lifetime) {
-        #[expect(clippy::disallowed_methods, reason = "the fake of a disk")]
         std::thread::sleep(COMMIT);
         self.versions += 1;
         let former = self.records.get(key).and_then(|record| record.expires);
@@ -279,7 +278,12 @@ impl Handler<aso::Clear> for Fake {
 }
 
 impl Handler<Scan> for Fake {
-    fn handle(&mut self, scan: Scan, responder: Responder<<Scan as comet_kernel::Message>::Reply>, _: &mut Context<Self>) {
+    fn handle(
+        &mut self,
+        scan: Scan,
+        responder: Responder<<Scan as comet_kernel::Message>::Reply>,
+        _: &mut Context<Self>,
+    ) {
         let behind = |key: &Key| scan.after.as_ref().is_none_or(|after| key > after);
         let items = self.records.iter().filter(|(key, _)| behind(key)).take(scan.limit);
         let items: Vec<_> = items.map(|(key, record)| (key.clone(), record.clone())).collect();

@@ -9,10 +9,12 @@ use std::time::Duration;
 use comet_kernel::contract::storage::{
     Former, Page, Read, ReadError, ReadStatus, Scan, Service, Status, Write, WriteError,
 };
+use comet_kernel::events::{Event, Kind};
 use comet_kernel::settings::Storage;
 use comet_kernel::supervisor::Tree;
 use comet_kernel::{Clock, Kernel, Key, Record, UnixMillis, Value};
 use comet_storage::Space;
+use tokio::sync::broadcast::Receiver;
 
 /// A disk.
 #[derive(Debug)]
@@ -31,9 +33,9 @@ impl Space for Disk {
 }
 
 pub(crate) struct Node {
-    pub(crate) kernel: Kernel,
     pub(crate) service: Service,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) events: Receiver<Event>,
     tree: Tree,
 }
 
@@ -50,9 +52,10 @@ impl Node {
         let kernel = Kernel::new(clock);
         let service = Service::vacant(&kernel.clock);
         let disk = Arc::new(Disk { free: (1 << 40).into(), breaks: false.into(), held: Mutex::new(()) });
+        let events = kernel.events.follow();
         let spec = comet_storage::spec_on(&kernel, settings, directory, &service, disk.clone());
         let tree = spec.start(&kernel).await?;
-        Ok(Node { kernel, service, disk, tree })
+        Ok(Node { service, disk, events, tree })
     }
 
     pub(crate) async fn stop(self) {
@@ -75,6 +78,16 @@ impl Node {
     pub(crate) async fn scan(&self, after: Option<Key>, limit: usize) -> Page {
         let page = self.service.scan.call(Scan { after, limit }).await;
         page.expect("the reader answers").expect("the database reads")
+    }
+
+    /// The next thing that storage reported.
+    pub(crate) async fn report(&mut self) -> String {
+        loop {
+            let event = self.events.recv().await.expect("few things happen");
+            if event.kind == Kind::Storage {
+                return event.text;
+            }
+        }
     }
 
     pub(crate) async fn status(&self) -> Status {

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use comet_kernel::contract::storage::{ReadError, WriteError};
-use comet_kernel::events::Kind;
 use comet_kernel::settings::Storage;
 use comet_kernel::{Clock, Record, UnixMillis, Value};
 
@@ -42,8 +41,7 @@ async fn a_damaged_record_is_refused_once_set_aside_and_reported() {
     node.stop().await;
     damage(folder.path(), "a");
 
-    let node = Node::start(folder.path()).await;
-    let mut events = node.kernel.events.follow();
+    let mut node = Node::start(folder.path()).await;
     let error = node.get("a").await.expect_err("damaged");
     assert!(
         matches!(&error, ReadError::Unreadable { key, reason } if key == "a" && reason.contains("checksum")),
@@ -53,8 +51,8 @@ async fn a_damaged_record_is_refused_once_set_aside_and_reported() {
     assert_eq!(node.get("b").await, Ok(Some(plain("two"))));
     let status = node.status().await;
     assert_eq!((status.objects, status.unreadable), (1, 1));
-    let event = events.recv().await.expect("published");
-    assert!(event.kind == Kind::Storage && event.text.contains("set aside"), "{event:?}");
+    let text = node.report().await;
+    assert!(text.contains("set aside") && text.contains("entry a in"), "{text}");
 
     // Whoever believes that the record is still there does not spoil the count.
     node.put("a", plain("new"), Some(&plain("one"))).await.expect("written");
@@ -87,8 +85,7 @@ async fn a_scan_passes_over_a_damaged_record_and_has_it_set_aside() {
 async fn a_full_disk_makes_the_store_read_only_for_a_second_at_least_and_until_there_is_room() {
     let folder = folder();
     let clock = Clock::manual(UnixMillis(0));
-    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
-    let mut events = node.kernel.events.follow();
+    let mut node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
     node.put("a", plain("before"), None).await.expect("written");
 
     node.disk.free.store(10 << 20, Ordering::SeqCst);
@@ -99,7 +96,7 @@ async fn a_full_disk_makes_the_store_read_only_for_a_second_at_least_and_until_t
     assert!(node.service.gate.is_shut());
     assert_eq!(node.status().await.read_only.as_ref(), Some(text));
     assert_eq!(node.get("a").await, Ok(Some(plain("before"))), "reads go on");
-    assert!(events.recv().await.expect("published").text.contains("read-only"));
+    assert_eq!(&node.report().await, text);
 
     node.disk.free.store(1 << 40, Ordering::SeqCst);
     clock.advance(Duration::from_millis(900));
@@ -108,7 +105,7 @@ async fn a_full_disk_makes_the_store_read_only_for_a_second_at_least_and_until_t
     until("the gate's opening", async || !node.service.gate.is_shut()).await;
     node.put("b", plain("after"), None).await.expect("written");
     assert_eq!(node.status().await.read_only, None);
-    assert!(events.recv().await.expect("published").text.contains("writable"));
+    assert_eq!(node.report().await, "writable again");
     node.stop().await;
 }
 
@@ -187,5 +184,57 @@ async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be
         assert!(matches!(node.get(&format!("big{n}")).await, Ok(Some(_))), "answered write {n} of {written}");
     }
     assert_eq!(node.status().await.objects, written + 2);
+    node.stop().await;
+}
+
+#[actix::test]
+async fn what_is_cut_off_a_journal_is_reported() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    node.put("a", plain("kept"), None).await.expect("written");
+    node.stop().await;
+    // The second start cuts off the room that the first had set aside.
+    Node::start(folder.path()).await.stop().await;
+    let mut journal = fs::read(folder.path().join("store/0.jnl")).expect("readable");
+    journal.extend([0xff; 100]);
+    fs::write(folder.path().join("store/0.jnl"), journal).expect("writable");
+    let mut node = Node::start(folder.path()).await;
+    let text = node.report().await;
+    assert!(text.contains("100 bytes"), "{text}");
+    assert_eq!(node.get("a").await, Ok(Some(plain("kept"))));
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_damaged_file_of_the_database_gives_errors_and_no_wrong_records() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    let record = |n: usize| plain(&n.to_string().repeat(100));
+    for n in 0..500 {
+        let ask = node.service.write.ask(write(&format!("k{n}"), Some(record(n)), None)).expect("there is room");
+        assert_eq!(ask.await.expect("answered"), Ok(()));
+    }
+    node.stop().await;
+    let tables = fs::read_dir(folder.path().join("store/keyspaces")).expect("readable");
+    let files =
+        tables.flat_map(|table| fs::read_dir(table.expect("readable").path().join("tables")).expect("readable"));
+    let files = files.map(|file| file.expect("readable").path());
+    let largest = files.max_by_key(|file| file.metadata().expect("readable").len()).expect("there are some");
+    let mut bytes = fs::read(&largest).expect("readable");
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    fs::write(&largest, bytes).expect("writable");
+
+    let node = Node::start(folder.path()).await;
+    let mut errors = 0;
+    for n in 0..500 {
+        match node.get(&format!("k{n}")).await {
+            Ok(found) => assert_eq!(found, Some(record(n))),
+            Err(_) => errors += 1,
+        }
+    }
+    assert!((1..100).contains(&errors), "{errors} of 500 records stood in the damaged block");
+    node.put("new", plain("new"), None).await.expect("written");
+    assert_eq!(node.get("new").await, Ok(Some(plain("new"))));
     node.stop().await;
 }

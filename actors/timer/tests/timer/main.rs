@@ -61,16 +61,16 @@ async fn a_tick_that_nobody_answers_in_time_is_sent_again() {
 async fn waits_grow_while_nobody_takes_a_tick_and_the_entry_stays() {
     let world = World::new().lose(usize::MAX).start().await;
     world.arm("a", Some(0)).await;
-    world.standing_until(|timers| timers.retried == 1).await;
-    let mut slept = Duration::ZERO;
-    while world.seen().len() < 7 {
-        let tries = world.seen().len() as u64;
-        world.clock.advance(Duration::from_millis(50));
-        slept += Duration::from_millis(50);
-        world.standing_until(|timers| timers.retried >= tries).await;
+    for tries in 1..=6_u32 {
+        world.standing_until(|timers| timers.retried == u64::from(tries)).await;
+        // 100, 200, 400, 800, 1600, 3200 ms, and up to half as much again by chance.
+        let wait = Duration::from_millis(50) * 2_u32.pow(tries);
+        world.clock.advance(wait * 99 / 100);
+        world.standing().await;
+        assert_eq!(world.seen().len(), tries as usize, "it would wait {wait:?} at least");
+        world.clock.advance(wait * 51 / 100);
+        world.until(|| world.seen().len() > tries as usize).await;
     }
-    // 100, 200, 400, 800, 1600, 3200 ms, and up to half as much again by chance.
-    assert!(slept >= Duration::from_millis(6_000) && slept < Duration::from_millis(10_500), "{slept:?}");
     assert_eq!(world.standing().await.armed, 1);
 }
 

@@ -215,7 +215,9 @@ impl World {
     pub fn release(&self) -> usize {
         let held = std::mem::take(&mut self.stage().held);
         let count = held.len();
-        held.into_iter().for_each(|responder| responder.answer(Ok(Reply::Ticked { next: None })));
+        for responder in held {
+            responder.answer(Ok(Reply::Ticked { next: None }));
+        }
         count
     }
 
@@ -234,7 +236,9 @@ impl World {
     pub fn hand_out_pages(&self) {
         let pages = std::mem::take(&mut self.stage().pages);
         self.stage().slow = false;
-        pages.into_iter().for_each(|(page, responder)| responder.answer(Ok(page)));
+        for (page, responder) in pages {
+            responder.answer(Ok(page));
+        }
     }
 }
 

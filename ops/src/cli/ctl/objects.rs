@@ -3,7 +3,7 @@
 use comet_kernel::Key;
 use comet_kernel::contract::admin::{Answer, Command, ObjectRow};
 use comet_kernel::contract::aso::Info;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value as Json, json};
 
 use crate::cli::admin::{Admin, unexpected};
@@ -14,6 +14,8 @@ use crate::cli::{figures, json as documents};
 
 /// Rows that are put into columns together. More are printed as they come, so that no list needs memory for all.
 const BATCH: usize = 1_000;
+/// So many objects take long enough to look at for somebody to wonder.
+const MANY: u64 = 20_000;
 
 /// `comet ctl objects` and `comet ctl quarantine`.
 pub(super) fn list(admin: &mut Admin, command: Command, output: &mut Output) -> Result<(), Failure> {
@@ -23,6 +25,9 @@ pub(super) fn list(admin: &mut Admin, command: Command, output: &mut Output) -> 
     loop {
         match admin.next()? {
             Answer::Objects(page) => {
+                if page.total >= MANY && bar.is_hidden() {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
                 bar.set_length(page.total.max(page.scanned));
                 bar.set_position(page.scanned);
                 listed += page.rows.len() as u64;
@@ -113,10 +118,10 @@ fn describe(key: &Key, info: &Info) -> String {
     table.to_string()
 }
 
-/// A bar on standard error, if that is a terminal.
+/// A bar that is not seen yet. On standard error it will be, if that is a terminal.
 fn progress() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len} objects looked at");
-    ProgressBar::new(0).with_style(style.expect("the template is well-formed"))
+    ProgressBar::hidden().with_style(style.expect("the template is well-formed"))
 }
 
 #[cfg(test)]

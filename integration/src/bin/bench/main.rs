@@ -1,0 +1,131 @@
+//! The benchmark: Comet beside Redis, in one run on one machine.
+//!
+//! `cargo run --release -p comet-integration --bin bench [-- --quick] [-- --only SECTION]`
+//!
+//! Rates mean little from one machine to the next, so that each is told as a ratio: both servers run side by side, each
+//! workload goes to one and then to the other in turn, and medians of several rounds are compared. Every load is bounded
+//! in count and time and stays on the loopback interface. Nothing here fails for being slow: a target that is missed is
+//! a line that says so.
+//!
+//! | module | what |
+//! |---|---|
+//! | `report` | rows, tables, verdicts |
+//! | `server` | the two servers as processes |
+//! | `load` | loading objects, and `redis-benchmark` |
+//! | `beside_redis` | rates, as ratios |
+//! | `processor` | processor time of one get, within this process |
+//! | `footprint` | memory, and how long a start takes |
+//! | `endless` | what a handler that never ends costs others |
+
+mod beside_redis;
+mod endless;
+mod footprint;
+mod load;
+mod processor;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use comet_kernel::Clock;
+
+use self::report::{Row, print};
+
+/// Measures Comet, beside Redis where Redis can do the same.
+#[derive(Debug, Parser)]
+#[command(after_help = help(), max_term_width = 110)]
+struct Cli {
+    /// Fewer rounds and requests: a minute instead of ten, for a first look.
+    #[arg(long)]
+    quick: bool,
+    /// Run this section only; may be given several times.
+    #[arg(long, value_name = "SECTION", value_parser = known)]
+    only: Vec<String>,
+}
+
+/// What every section needs to know.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    quick: bool,
+    comet: PathBuf,
+    clock: Clock,
+}
+
+/// A part of the benchmark that can be run by itself.
+struct Section {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Bench) -> anyhow::Result<Vec<Row>>,
+}
+
+const SECTIONS: &[Section] = &[
+    Section { name: "plain", about: "GET and SET of plain values, without durability", run: beside_redis::plain },
+    Section { name: "hello", about: "gets of objects that answer \"hello\", beside FCALL", run: beside_redis::hello },
+    Section { name: "counter", about: "gets of read counters, beside FCALL of the same", run: beside_redis::counter },
+    Section { name: "durable", about: "durable SET, beside appendfsync always", run: beside_redis::durable },
+    Section { name: "processor", about: "processor time of one get of a read counter", run: processor::run },
+    Section { name: "object", about: "memory of an active object", run: footprint::object },
+    Section { name: "stored", about: "a million stored objects: memory, and starts", run: footprint::stored },
+    Section { name: "endless", about: "a handler that never ends", run: endless::run },
+];
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    if cfg!(debug_assertions) {
+        bail!("a debug build says nothing about speed; use `cargo run --release -p comet-integration --bin bench`");
+    }
+    let bench = Bench { quick: cli.quick, comet: build_comet()?, clock: Clock::machine() };
+    let mut failed = 0;
+    for section in SECTIONS.iter().filter(|it| cli.only.is_empty() || cli.only.iter().any(|only| only == it.name)) {
+        println!("\n{}: {}", section.name, section.about);
+        match (section.run)(&bench) {
+            Ok(rows) => print(&rows),
+            Err(error) => {
+                failed += 1;
+                println!("not measured: {error:#}");
+            }
+        }
+    }
+    if failed > 0 { Err(anyhow::anyhow!("{failed} sections could not be measured")) } else { Ok(()) }
+}
+
+/// Has cargo build the binary that users run, which `cargo run --bin bench` alone does not.
+fn build_comet() -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = ["build", "--quiet", "--release", "-p", "comet-ops", "--bin", "comet"];
+    let status = Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    let status = status.context("cargo cannot be run to build comet")?;
+    if !status.success() {
+        bail!("comet could not be built: cargo ended with {status}");
+    }
+    let own = std::env::current_exe().context("this process does not know its own file")?;
+    let comet = own.with_file_name("comet");
+    if !comet.exists() {
+        bail!("cargo built comet somewhere else than {}; run without --target-dir", comet.display());
+    }
+    Ok(comet)
+}
+
+fn help() -> String {
+    let list = SECTIONS.iter().map(|section| format!("  {:<10} {}", section.name, section.about));
+    format!("Sections:\n{}", list.collect::<Vec<_>>().join("\n"))
+}
+
+fn known(name: &str) -> Result<String, String> {
+    let found = SECTIONS.iter().any(|section| section.name == name);
+    let names = || SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>().join(", ");
+    if found { Ok(name.to_owned()) } else { Err(format!("the sections are {}", names())) }
+}

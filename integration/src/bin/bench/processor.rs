@@ -1,0 +1,147 @@
+//! Processor time of one get of a read counter, from the directory to the reply, within this process.
+//!
+//! The asker runs on the thread of the objects, as connections do unless they are configured to have their own, and keeps
+//! 64 gets under way. The process's clock counts everything: what storage spends to write the counters behind, too. The
+//! thread's clock counts the asker and the objects only.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use comet_kernel::contract::aso::{Call, Condition, Lifetime, Op, Put, ScriptChoice};
+use comet_kernel::directory::{Asked, Directory};
+use comet_kernel::settings::Durability;
+use comet_kernel::{Caller, Clock, Kernel, Key, NodeId, Request, Settings, Value};
+use comet_ops::tree;
+use rustix::time::{ClockId, clock_gettime};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::Bench;
+use crate::report::{Row, median, seconds};
+
+/// Gets under way at once.
+const IN_FLIGHT: usize = 64;
+/// How long one may take, in seconds.
+const DEADLINE: u64 = 60;
+
+/// What one get cost.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    process: f64,
+    thread: f64,
+}
+
+/// Measures with few objects, which the processor's caches hold, and with many, which they do not.
+pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (objects, target) in [(1_000, 1.5e-6), (100_000, 3.5e-6)] {
+        let cost = measure(bench, objects)?;
+        rows.push(Row::at_most(format!("processor time of a get, {objects} objects"), cost.process, target, seconds));
+        rows.push(Row::figure("  of this, the objects' own thread", seconds(cost.thread)));
+    }
+    Ok(rows)
+}
+
+fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
+    let folder = TempDir::with_prefix("comet-bench-")?;
+    let gets = if bench.quick { 300_000 } else { 2_000_000 };
+    actix::System::new().block_on(async {
+        let mut settings = Settings::default();
+        settings.storage.durability = Durability::None;
+        settings.aso.memory_mib = 1_024;
+        settings.aso.shards = 1;
+        settings.gateway.listen = "127.0.0.1:0".to_owned();
+        let kernel = Kernel::new(bench.clock.clone());
+        let id = NodeId::from_public_key(&[1; 32]);
+        let data = folder.path().join("data");
+        comet_storage::prepare(&data, &settings.storage)?;
+        let socket = folder.path().join("admin.sock");
+        let mut node = tree::start(&kernel, &settings, &data, &socket, &id).await.map_err(|reason| anyhow!(reason))?;
+        let (sender, receiver) = oneshot::channel();
+        let asker = Asker::new(node.aso.directory.clone(), kernel.clock.clone(), &id, objects);
+        node.threads[0].run(move || {
+            actix::spawn(async move {
+                let _the_bench_waits = sender.send(asker.measure(gets).await);
+            });
+        });
+        let cost = receiver.await.context("the thread of the objects ended")?;
+        node.tree.stop().await;
+        cost
+    })
+}
+
+struct Asker {
+    directory: Directory,
+    clock: Clock,
+    caller: Arc<Caller>,
+    keys: Vec<Key>,
+}
+
+impl Asker {
+    fn new(directory: Directory, clock: Clock, id: &NodeId, objects: usize) -> Self {
+        let name = |number| Key::new(crate::load::key(number).as_bytes()).expect("it is short");
+        Asker { directory, clock, caller: Arc::new(Caller::node(id)), keys: (0..objects).map(name).collect() }
+    }
+
+    async fn measure(self, gets: usize) -> anyhow::Result<Cost> {
+        let put = Op::Put(Box::new(Put {
+            script: Some(ScriptChoice::Named { name: "read_counter".into(), pin: false }),
+            lifetime: Lifetime::Endless,
+            condition: Condition::Always,
+            ..Put::plain(Value::from(crate::load::value().as_str()))
+        }));
+        self.ask(self.keys.len(), |number| number, &put).await?;
+        let get = Op::Get { payload: Value::Nil };
+        let many = self.keys.len();
+        // Steps of a prime's length visit all keys in an order that no cache expects.
+        let spread = |number: usize| number.wrapping_mul(7_919) % many;
+        self.ask(gets / 10, spread, &get).await?;
+        let (mut process, mut thread) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let before = now();
+            self.ask(gets / 5, spread, &get).await?;
+            let after = now();
+            process.push((after.process - before.process) / (gets / 5) as f64);
+            thread.push((after.thread - before.thread) / (gets / 5) as f64);
+        }
+        Ok(Cost { process: median(&mut process), thread: median(&mut thread) })
+    }
+
+    async fn ask(&self, count: usize, choose: impl Fn(usize) -> usize, op: &Op) -> anyhow::Result<()> {
+        let mut under_way = VecDeque::with_capacity(IN_FLIGHT);
+        for number in 0..count {
+            if under_way.len() == IN_FLIGHT {
+                answered(under_way.pop_front().expect("it is full")).await?;
+            }
+            let now = self.clock.now();
+            let call = Call {
+                key: self.keys[choose(number)].clone(),
+                request: Request::until(now + std::time::Duration::from_secs(DEADLINE)),
+                caller: self.caller.clone(),
+                op: op.clone(),
+            };
+            under_way.push_back(self.directory.ask(call, now, false));
+        }
+        for asked in under_way {
+            answered(asked).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn answered(asked: Asked) -> anyhow::Result<()> {
+    let outcome = match asked {
+        Asked::Done(outcome) => outcome,
+        Asked::Later(pending) => pending.await?,
+    };
+    outcome.map(drop).map_err(|refusal| anyhow!("an object refused: {refusal}"))
+}
+
+fn now() -> Cost {
+    let read = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    Cost { process: read(ClockId::ProcessCPUTime), thread: read(ClockId::ThreadCPUTime) }
+}

@@ -1,0 +1,1 @@
+//! The hostile scripts: their files, and what they expect.
