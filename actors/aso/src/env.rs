@@ -67,6 +67,8 @@ pub(crate) struct Local {
     pub shard: OnceCell<Door<Leave>>,
     /// Counts how often the store was cleared: what an object of a former epoch holds must not be written any more.
     pub epoch: Cell<u64>,
+    /// Objects whose handlers changed them since the last flush, in the order in which they did.
+    pub dirty: RefCell<VecDeque<Key>>,
     random: RefCell<SmallRng>,
     last_version: Cell<u64>,
     unarmed: RefCell<VecDeque<Arm>>,
@@ -79,6 +81,7 @@ impl Local {
             nursery,
             shard: OnceCell::new(),
             epoch: Cell::new(0),
+            dirty: RefCell::default(),
             random: RefCell::new(random),
             last_version: Cell::new(0),
             unarmed: RefCell::default(),

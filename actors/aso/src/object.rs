@@ -64,8 +64,11 @@ enum Body {
 #[derive(Clone, Copy, Debug, Default)]
 struct Flush {
     dirty: bool,
-    scheduled: bool,
-    under_way: bool,
+    /// The shard knows, and will ask for it.
+    queued: bool,
+    /// What the disk had before the last flush, and how many writes had been sent by then.
+    before: Former,
+    sent: u64,
 }
 
 /// The put that made the object, to be answered once it is durable.
@@ -131,9 +134,11 @@ impl Object {
     }
 
     fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
-        self.end_if_expired(context);
-        if let Op::Retire { force } = call.op {
-            return self.retire(force, responder, context);
+        match call.op {
+            Op::Flush => return self.flush(responder),
+            Op::Unflushed => return self.unflushed(context),
+            Op::Retire { force } => return self.retire(force, responder, context),
+            _ => self.end_if_expired(context),
         }
         if !matches!(self.body, Body::Scripted(_)) {
             return self.act_as_plain(call, responder, context);
@@ -152,7 +157,7 @@ impl Object {
             Op::Log => {
                 self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())));
             }
-            Op::Retire { .. } => unreachable!("retiring is handled above"),
+            Op::Flush | Op::Unflushed | Op::Retire { .. } => unreachable!("handled above"),
         }
     }
 

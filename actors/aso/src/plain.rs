@@ -77,6 +77,8 @@ pub(crate) fn decide(
             _ => Verdict::Answer(Reply::Ticked { next: live.and_then(|record| record.expires) }),
         }),
         Op::Quarantine(_) => Ok(Verdict::Answer(Reply::Value(Value::Bool(false)))),
+        // A plain value has no handlers that could have changed it.
+        Op::Flush | Op::Unflushed => Ok(Verdict::Answer(Reply::Absent)),
         // Nobody hosts a plain value; there is nothing to write out.
         Op::Retire { .. } => Ok(Verdict::Answer(Reply::Retired)),
     }

@@ -211,6 +211,7 @@ impl Actor for Shard {
         assert!(self.local.shard.set(door).is_ok(), "a shard starts once");
         self.forget_former_life();
         self.sweep_later(context);
+        self.flush_later(self.local.env.flush_interval, context);
     }
 
     /// Retires every object, so that what handlers changed reaches the disk.

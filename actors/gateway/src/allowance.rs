@@ -1,7 +1,7 @@
 //! How many more requests a connection may make, if the configuration limits that.
 //!
-//! The limiter owns the bucket of a client's address. A connection spends a lease of many tokens by itself, and asks for
-//! the next one in the background when half is spent, so that a request waits for a lease only if it is the first.
+//! The limiter owns the bucket of a client's address. A connection spends a lease of many tokens by itself, and asks
+//! for the next one in the background when half is spent, so that a request waits for a lease only if it is the first.
 
 use std::net::IpAddr;
 use std::pin::Pin;

@@ -14,7 +14,7 @@ use crate::frame::{Frame, Outcome};
 use crate::gather::Gather;
 use crate::session::{Awaited, Session};
 
-/// Requests of one connection that may be under way at once.
+/// Calls of one connection that may be under way before no more requests are started.
 const UNDER_WAY: usize = 1_024;
 /// Bytes that may wait to be written before no more requests are started and no more answers taken.
 const OUTPUT_BYTES: usize = 1 << 20;
@@ -42,10 +42,13 @@ pub(crate) struct Answers {
     owed: VecDeque<Owed>,
     /// Bytes of answers that are there, but behind one that is not.
     held: usize,
+    /// Calls under way, at most.
+    calls: usize,
 }
 
 struct Owed {
     deadline: Moment,
+    calls: usize,
     answer: Answer,
 }
 
@@ -74,7 +77,7 @@ impl Answers {
             Some(Answer::Gather(gather)) => gather.has_called_all(),
             _ => true,
         };
-        overtakes && self.owed.len() < UNDER_WAY && output + self.held < OUTPUT_BYTES
+        overtakes && self.calls < UNDER_WAY && output + self.held < OUTPUT_BYTES
     }
 
     /// When the oldest request has to be answered.
@@ -84,19 +87,24 @@ impl Answers {
 
     /// Takes in what a command came to. What is answered goes out at once if nothing is owed before it.
     pub(crate) fn enter(&mut self, started: Started, session: &Session, output: &mut Vec<u8>) {
+        let mut calls = 1;
         let answer = match started {
             Started::Done(frame) if self.owed.is_empty() => return encoder::frame(output, &frame, session.version),
             Started::Done(frame) => return self.hold(&frame, session),
             Started::Call { awaited, finish } => Answer::Call { awaited, finish },
-            Started::Gather(gather) => Answer::Gather(gather),
+            Started::Gather(gather) => {
+                calls = gather.width();
+                Answer::Gather(gather)
+            }
             Started::Task(task) => Answer::Task(task),
         };
-        self.owed.push_back(Owed { deadline: session.deadline(), answer });
+        self.calls += calls;
+        self.owed.push_back(Owed { deadline: session.deadline(), calls, answer });
     }
 
     fn hold(&mut self, frame: &Frame, session: &Session) {
         if !matches!(self.owed.back(), Some(Owed { answer: Answer::Held(_), .. })) {
-            self.owed.push_back(Owed { deadline: session.deadline(), answer: Answer::Held(Vec::new()) });
+            self.owed.push_back(Owed { deadline: session.deadline(), calls: 0, answer: Answer::Held(Vec::new()) });
         }
         if let Some(Owed { answer: Answer::Held(bytes), .. }) = self.owed.back_mut() {
             let before = bytes.len();
@@ -119,6 +127,7 @@ impl Answers {
                     output.extend_from_slice(&bytes);
                 }
             }
+            self.calls -= owed.calls;
             self.owed.pop_front();
             any = true;
         }

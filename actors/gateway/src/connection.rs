@@ -1,8 +1,8 @@
 //! One connection: reads requests, starts them, and writes their answers in order.
 //!
-//! It is one future and not an actor, because nothing is ever sent to it but bytes and answers. Each time it is woken it
-//! reads what is there, starts every complete request, takes the answers that are there, and writes them with one call
-//! to the operating system. It takes in no more while as much is under way or unwritten as [`Answers`] allows.
+//! It is one future and not an actor, because nothing is ever sent to it but bytes and answers. Each time it is woken
+//! it reads what is there, starts every complete request, takes the answers that are there, and writes them with one
+//! call to the operating system. It takes in no more while as much is under way or unwritten as [`Answers`] allows.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::frame::Frame;
 use crate::gateway::Common;
 use crate::parser::{Parser, Progress};
 use crate::session::Session;
-use crate::words::Words;
+use crate::words::{Words, is};
 
 /// Room for input to begin with; it doubles when a read fills it, up to the largest.
 const SMALLEST_READ: usize = 4 << 10;
@@ -37,10 +37,10 @@ const ROUNDS: usize = 8;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves a client until it goes, or the node stops.
-pub(crate) async fn run(common: Arc<Common>, stream: std::net::TcpStream, peer: SocketAddr) {
+pub(crate) async fn run(common: Arc<Common>, id: u64, stream: std::net::TcpStream, peer: SocketAddr) {
     match prepare(stream) {
         Ok(stream) => {
-            let mut connection = Connection::new(common, stream, peer);
+            let mut connection = Connection::new(Session::new(common, id, peer), stream);
             let end = poll_fn(|context| connection.poll(context)).await;
             tracing::trace!(%peer, ?end, "a connection ended");
         }
@@ -57,6 +57,13 @@ fn prepare(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
 }
 
 type Alarm = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Whether a line is one of a request by HTTP. A web page can make a browser send anything to this machine, commands in
+/// the body of a request included, so that no line of such a request may be taken for a command. Redis looks for the
+/// same.
+fn is_http(word: &[u8]) -> bool {
+    is(word, "POST") || is(word, "Host:")
+}
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -95,10 +102,10 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(common: Arc<Common>, stream: TcpStream, peer: SocketAddr) -> Self {
+    fn new(session: Session, stream: TcpStream) -> Self {
+        let common = &session.common;
         let mut stop = common.stopping.subscribe();
-        let allowance = Allowance::new(&common.limiter.lease, peer.ip(), common.settings.requests_per_second);
-        let session = Session::new(common, peer);
+        let allowance = Allowance::new(&common.limiter.lease, session.peer.ip(), common.settings.requests_per_second);
         Connection {
             stream,
             allowance,
@@ -147,6 +154,7 @@ impl Connection {
             }
         }
         // There is more to do, but not before the other tasks of the thread had their turn.
+        self.heed_stop(context);
         context.waker().wake_by_ref();
         Ok(())
     }
@@ -209,6 +217,11 @@ impl Connection {
         if words.count() == 0 {
             return true;
         }
+        if is_http(words.at(0)) {
+            tracing::warn!(client = %self.session.peer, "a request by HTTP came; the connection is closed");
+            self.session.closing = true;
+            return true;
+        }
         let command = command::find(words, &self.session);
         if command.as_ref().is_ok_and(|command| command.alone) && !self.answers.is_empty() {
             return false;
@@ -262,12 +275,9 @@ impl Connection {
             self.input = BytesMut::new();
             self.room = SMALLEST_READ;
         }
-        if self.drain_until.is_none() && self.stopping.as_mut().poll(context).is_ready() {
-            self.session.closing = true;
-            self.drain_until = Some(self.session.now + DRAIN);
-            if self.answers.is_empty() && self.output.is_empty() {
-                return Err(End::Stopped);
-            }
+        self.heed_stop(context);
+        if self.drain_until.is_some() && self.answers.is_empty() && self.output.is_empty() {
+            return Err(End::Stopped);
         }
         while let Some(due) = self.due() {
             if due <= self.session.now {
@@ -286,6 +296,14 @@ impl Connection {
             self.session.read_clock();
         }
         Ok(())
+    }
+
+    /// Takes no more requests once the node stops.
+    fn heed_stop(&mut self, context: &mut Context<'_>) {
+        if self.drain_until.is_none() && self.stopping.as_mut().poll(context).is_ready() {
+            self.session.closing = true;
+            self.drain_until = Some(self.session.now + DRAIN);
+        }
     }
 
     /// When to act although nothing has come.

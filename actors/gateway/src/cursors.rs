@@ -1,7 +1,7 @@
 //! The cursors of `SCAN`: numbers that stand for the keys where listings go on.
 //!
-//! Redis's clients expect a number, and may go on with it on another connection or twice. So numbers are kept until many
-//! newer ones have been given out.
+//! Redis's clients expect a number, and may go on with it on another connection or twice. So numbers are kept until
+//! many newer ones have been given out.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Answers as bytes, in version 2 or 3 of the Redis protocol.
 //!
-//! Version 3 has a type for each of ours. Version 2 flattens: a boolean is 1 or 0, a float is text, a map is an array of
-//! names and values in turn. Bytes are copied once, from the shared value into the connection's output.
+//! Version 3 has a type for each of ours. Version 2 flattens: a boolean is 1 or 0, a float is text, a map is an array
+//! of names and values in turn. Bytes are copied once, from the shared value into the connection's output.
 
 use std::io::Write;
 

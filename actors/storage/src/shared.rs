@@ -105,11 +105,18 @@ impl Shared {
         Ok(())
     }
 
-    /// Ends a writer's life: brings everything to the disk and closes the database.
+    /// Ends a writer's life: brings everything to the disk and closes the database, unless somebody still uses it.
     pub(crate) fn end(&self, life: u64, patience: Duration) -> Result<(), String> {
         self.check(life)?;
-        let store = self.try_exclusive().and_then(|mut store| store.take());
-        store.map_or(Ok(()), |store| store.close(patience))
+        match self.try_exclusive() {
+            Some(mut store) => store.take().map_or(Ok(()), |store| store.close(patience)),
+            None => self.with(|store| store.persist(Persist::Disk)),
+        }
+    }
+
+    /// Whether this is the writer's present life, and it was not given up as stuck.
+    pub(crate) fn is_present(&self, life: u64) -> bool {
+        self.life.load(Ordering::SeqCst) == life
     }
 
     /// Bytes free on the disk; `u64::MAX` if the file system does not tell.
@@ -138,7 +145,7 @@ impl Shared {
     }
 
     fn check(&self, life: u64) -> Result<(), String> {
-        if self.life.load(Ordering::SeqCst) == life {
+        if self.is_present(life) {
             return Ok(());
         }
         Err("another writer has taken over; try again".to_owned())

@@ -16,6 +16,9 @@ use crate::writer::{SetAside, Writer};
 /// How long the writer may take to commit what waits and close the database.
 const SHUTDOWN: Duration = Duration::from_secs(30);
 
+/// How long an actor may show no progress: a slow disk is not a stuck actor.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The supervisor of storage: serves `service` from the database in `directory`, each actor on a thread of its own. Its
 /// start fails with the text of an [`crate::OpenError`].
 pub fn spec(kernel: &Kernel, settings: &settings::Storage, directory: &Path, service: &Service) -> Spec {
@@ -33,15 +36,16 @@ pub fn spec_on(
     let shared = Arc::new(Shared::new(directory, settings, space));
     let set_aside = Handle::vacant(&kernel.clock);
     Spec::new("storage", Strategy::RestForOne)
+        .probe(Duration::from_secs(1), PATIENCE)
         .child(writer(kernel, &shared, service, &set_aside))
         .child(reader(&shared, service, &set_aside))
 }
 
 fn writer(kernel: &Kernel, shared: &Arc<Shared>, service: &Service, set_aside: &Handle<SetAside>) -> ActorSpec<Writer> {
-    let (kernel, shared, gate) = (kernel.clone(), shared.clone(), service.gate.clone());
+    let (kernel, shared, way) = (kernel.clone(), shared.clone(), service.clone());
     let factory = move || {
         let life = shared.begin().map_err(|error| error.to_string())?;
-        Ok(Writer::new(shared.clone(), kernel.clone(), gate.clone(), life))
+        Ok(Writer::new(shared.clone(), kernel.clone(), &way, life))
     };
     ActorSpec::new("writer", &Thread::new("storage-writer"), factory)
         .mailbox(limits::SHARED_MAILBOX)

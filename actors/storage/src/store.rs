@@ -266,6 +266,9 @@ fn number(meta: &Keyspace, key: &[u8]) -> fjall::Result<u64> {
 fn words(error: fjall::Error) -> String {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Storage(fjall::LsmError::ChecksumMismatch { .. }) => {
+            "a block of the database's files is damaged; restore the data directory from a copy".to_owned()
+        }
         fjall::Error::Poisoned => "the database takes no writes after an earlier failure".to_owned(),
         error => error.to_string(),
     }

@@ -12,8 +12,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::storage::{Clear, Gate, Write, WriteError, WriteScript};
+use comet_kernel::contract::storage::{Clear, Gate, Service, Write, WriteError, WriteScript};
 use comet_kernel::events::Kind;
+use comet_kernel::meter::Meter;
 use comet_kernel::settings::Durability;
 use comet_kernel::{Actor, Context, Handler, Kernel, Key, Message, Moment, Responder, ScriptHash, Work};
 use fjall::UserKey;
@@ -34,6 +35,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 const CONGESTION_PAUSES: usize = 1_000;
 /// One such pause.
 const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
+/// Turns of the mailbox that a batch may take to gather.
+const TURNS: usize = 64;
 /// How long closing may take to make files.
 const CLOSING: Duration = Duration::from_secs(5);
 /// Keys set aside whose next write is counted with care; past that the count of objects may drift by the rest.
@@ -67,10 +70,14 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     kernel: Kernel,
     gate: Gate,
+    /// Counts the writes in the mailbox.
+    waiting: Arc<Meter>,
     life: u64,
     gathered: Gathered,
     commit_scheduled: bool,
     flush_scheduled: bool,
+    /// Whether something was committed since everything was last brought to the disk.
+    unsynced: bool,
     glanced: Option<Moment>,
     trouble: Option<Trouble>,
     /// Keys of records set aside that were not written since: their former record is no longer counted, whatever the
@@ -80,15 +87,17 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// The writer of this store in its present life.
-    pub(crate) fn new(shared: Arc<Shared>, kernel: Kernel, gate: Gate, life: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, kernel: Kernel, service: &Service, life: u64) -> Self {
         Writer {
             shared,
             kernel,
-            gate,
+            gate: service.gate.clone(),
+            waiting: service.write.meter().clone(),
             life,
             gathered: Gathered::default(),
             commit_scheduled: false,
             flush_scheduled: false,
+            unsynced: false,
             glanced: None,
             trouble: None,
             aside: HashSet::new(),
@@ -101,12 +110,21 @@ impl Writer {
             self.commit(context);
         } else if !self.commit_scheduled {
             self.commit_scheduled = true;
-            // A context looks after its futures when its mailbox is empty: this runs after all that waits there.
-            context.then(std::future::ready(()), |writer, (), context| {
-                writer.commit_scheduled = false;
-                writer.commit(context);
-            });
+            Self::commit_after_turn(context, TURNS);
         }
+    }
+
+    /// Commits once no write waits in the mailbox, or after so many turns. A turn ends when the mailbox is empty, or
+    /// earlier if the kernel lets others have theirs.
+    fn commit_after_turn(context: &mut Context<Self>, turns: usize) {
+        context.then(std::future::ready(()), move |writer, (), context| {
+            let more = writer.waiting.read().depth > 0 && !writer.gathered.is_empty();
+            if more && turns > 1 {
+                return Self::commit_after_turn(context, turns - 1);
+            }
+            writer.commit_scheduled = false;
+            writer.commit(context);
+        });
     }
 
     /// Commits what has gathered and answers everyone.
@@ -130,7 +148,8 @@ impl Writer {
             let undo = self.shared.change(self.life, |store| store.undo(changes)).ok();
             return Err(self.fail(&reason, undo, context));
         }
-        if persist != Persist::Disk {
+        self.unsynced = persist != Persist::Disk;
+        if self.unsynced {
             self.schedule_flush(context);
         }
         Ok(())
@@ -189,6 +208,10 @@ impl Writer {
 
     /// Makes the store read-only for this reason.
     fn shut(&mut self, error: WriteError, undo: Option<Changes>, context: &mut Context<Self>) -> WriteError {
+        if !self.shared.is_present(self.life) {
+            // The store is its successor's now.
+            return error;
+        }
         self.trouble = Some(Trouble { error: error.clone(), undo });
         self.gate.set_shut(true);
         self.shared.set_read_only(Some(error.to_string()));
@@ -254,7 +277,7 @@ impl Writer {
             Durability::Always | Durability::Interval => Persist::Disk,
             Durability::None => Persist::System,
         };
-        if self.trouble.is_some() {
+        if self.trouble.is_some() || !std::mem::take(&mut self.unsynced) {
             return;
         }
         if let Err(reason) = self.shared.change(self.life, |store| store.persist(persist)) {
@@ -313,9 +336,14 @@ impl Actor for Writer {
         self.gate.set_shut(false);
         self.shared.set_read_only(None);
         self.report_cut();
-        if let Err(error) = self.glance() {
-            self.shut(error, None, context);
-        }
+        // Not here: a disk that hangs would hold up the supervisor, which waits for the start.
+        context.then(std::future::ready(()), |writer, (), context| {
+            if writer.trouble.is_none()
+                && let Err(error) = writer.glance()
+            {
+                writer.shut(error, None, context);
+            }
+        });
     }
 
     fn stopping(&mut self, done: Responder<()>, context: &mut Context<Self>) {

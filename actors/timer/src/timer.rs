@@ -28,7 +28,6 @@ use comet_kernel::{
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::mpsc;
 
 use crate::agenda::{Agenda, Tick};
 
@@ -75,8 +74,6 @@ pub struct Timer {
     reading: Option<Reading>,
     loaded: bool,
     in_flight: usize,
-    landings: mpsc::Sender<Landing>,
-    landed: Option<mpsc::Receiver<Landing>>,
     /// When it looks at the agenda next, if it has planned to.
     glance: Option<Moment>,
     delivered: u64,
@@ -92,13 +89,6 @@ struct Reading {
     outdated: bool,
     /// What was disarmed since the reading began: a page that was read before must not bring it back.
     disarmed: HashSet<Key>,
-}
-
-/// What became of a tick.
-#[derive(Debug)]
-struct Landing {
-    tick: Tick,
-    outcome: Result<Option<UnixMillis>, Miss>,
 }
 
 /// Why a tick must be sent again.
@@ -119,8 +109,6 @@ impl Timer {
         node: &Arc<Caller>,
         random: StdRng,
     ) -> Self {
-        // Every tick under way lands once, so the channel never fills up.
-        let (landings, landed) = mpsc::channel(IN_FLIGHT);
         Timer {
             clock: clock.clone(),
             storage: storage.clone(),
@@ -131,8 +119,6 @@ impl Timer {
             reading: None,
             loaded: false,
             in_flight: 0,
-            landings,
-            landed: Some(landed),
             glance: None,
             delivered: 0,
             retried: 0,
@@ -147,7 +133,7 @@ impl Timer {
         }
         while self.in_flight < IN_FLIGHT {
             let Some(tick) = self.agenda.next(now, unix) else { break };
-            self.send(tick, now);
+            self.send(tick, now, context);
         }
         // With as much under way as may be, the next landing is what there is to wait for.
         if self.in_flight < IN_FLIGHT {
@@ -164,46 +150,32 @@ impl Timer {
         }
     }
 
-    fn send(&mut self, tick: Tick, now: Moment) {
+    fn send(&mut self, tick: Tick, now: Moment, context: &mut Context<Self>) {
         self.in_flight += 1;
         let request = Request::until(now + DEADLINE);
         let call = Call { key: tick.key.clone(), request, caller: self.node.clone(), op: Op::Tick };
         let asked = self.directory.ask(call, now, false);
-        let (landings, clock) = (self.landings.clone(), self.clock.clone());
-        // Beside the actor, as actix polls every future of a context whenever one of them wakes.
-        tokio::task::spawn_local(async move {
+        let clock = self.clock.clone();
+        let flight = async move {
             let answer = match asked {
                 Asked::Done(answer) => Some(answer),
                 Asked::Later(pending) => clock.timeout(DEADLINE, pending).await.and_then(Result::ok),
             };
-            let outcome = match answer {
+            match answer {
                 Some(Ok(Reply::Ticked { next })) => Ok(next),
                 Some(Ok(_)) => Err(Miss::Mistaken),
                 Some(Err(refusal)) => Err(Miss::Refused(refusal)),
                 None => Err(Miss::Silent),
-            };
-            let _timer_may_be_gone = landings.send(Landing { tick, outcome }).await;
-        });
-    }
-
-    /// Waits for ticks to land, for as long as the actor lives.
-    fn await_landings(mut landed: mpsc::Receiver<Landing>, context: &mut Context<Self>) {
-        let landing = async move {
-            let mut batch = Vec::new();
-            landed.recv_many(&mut batch, IN_FLIGHT).await;
-            (batch, landed)
-        };
-        context.then(landing, |timer, (batch, landed), context| {
-            timer.in_flight -= batch.len();
-            for landing in batch {
-                timer.land(landing);
             }
+        };
+        context.then(flight, |timer, outcome, context| {
+            timer.in_flight -= 1;
+            timer.land(tick, outcome);
             timer.turn(context);
-            Self::await_landings(landed, context);
         });
     }
 
-    fn land(&mut self, Landing { tick, outcome }: Landing) {
+    fn land(&mut self, tick: Tick, outcome: Result<Option<UnixMillis>, Miss>) {
         match outcome {
             Ok(next) => {
                 self.delivered += 1;
@@ -280,8 +252,6 @@ type Page = <ReadDues as Message>::Reply;
 
 impl Actor for Timer {
     fn started(&mut self, context: &mut Context<Self>) {
-        let landed = self.landed.take().expect("an actor starts once");
-        Self::await_landings(landed, context);
         self.read_index(context);
     }
 }

@@ -15,12 +15,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, UnixMillis};
+use crate::contract::storage::WriteError;
 use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::identity::{Caller, ScriptHash};
 use crate::key::Key;
 use crate::message::Message;
 use crate::record::{Record, ScriptRef};
+use crate::reply::Pending;
 use crate::request::Request;
 use crate::value::Value;
 
@@ -64,6 +66,10 @@ pub enum Op {
     /// The operator's word: handlers off (true) or on again (false). Answers [`Reply::Value`] with a boolean:
     /// whether that changed anything.
     Quarantine(bool),
+    /// Sends what handlers changed to storage. Sent by its shard only. Answers [`Reply::Flushing`].
+    Flush,
+    /// What was sent last by [`Op::Flush`] did not reach the disk. Sent by its shard only. Answers [`Reply::Absent`].
+    Unflushed,
     /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`], or
     /// [`Reply::Kept`] if the object does not want to go: it holds parked requests, or the store takes no writes.
     Retire {
@@ -86,6 +92,8 @@ impl Op {
             Op::Log => "Log",
             Op::Tick => "Tick",
             Op::Quarantine(_) => "Quarantine",
+            Op::Flush => "Flush",
+            Op::Unflushed => "Unflushed",
             Op::Retire { .. } => "Retire",
         }
     }
@@ -177,7 +185,7 @@ pub enum Edit {
 }
 
 /// What an object answers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Reply {
     /// There is no such object, or its `onGet` returned `()`.
     Absent,
@@ -209,6 +217,8 @@ pub enum Reply {
         /// When to wake the object again; never if none.
         next: Option<UnixMillis>,
     },
+    /// The write that was sent, if there was something to write.
+    Flushing(Option<Pending<Result<(), WriteError>>>),
     /// The object's actor has written out everything and ends.
     Retired,
 }

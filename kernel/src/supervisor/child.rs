@@ -214,12 +214,7 @@ impl<A: Actor> Start for ActorSpec<A> {
                 return Err(Exit::Lost.to_string());
             };
             let address = made?;
-            let begun = address.probe();
             self.doors.iter().for_each(|door| door.open(&address));
-            // The next child may rest on what this one does in `started`. If it panics there, its end is reported.
-            if let Some(begun) = begun {
-                let _panicked = begun.await;
-            }
             Ok(Box::new(address) as Box<dyn Live>)
         })
     }

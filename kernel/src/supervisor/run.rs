@@ -299,9 +299,23 @@ impl Supervisor {
             slot.generation += 1;
         })?);
         slot.due = None;
-        self.kernel.registry.note(&slot.entry, Status::Running);
-        self.kernel.events.publish(Kind::Started, &*slot.entry.path, "started");
+        self.await_start(index).await;
+        let entry = &self.slots[index].entry;
+        self.kernel.registry.note(entry, Status::Running);
+        self.kernel.events.publish(Kind::Started, &*entry.path, "started");
         Ok(())
+    }
+
+    /// Waits until a child has gone through `started`, as the next one may rest on what it does there, but no longer than
+    /// for any probe. If it panics there, its end is reported as any other; if it is stuck there, the next probe tells.
+    async fn await_start(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let asked = self.kernel.clock.now();
+        let Some(mut begun) = slot.live.as_ref().and_then(|live| live.probe()) else { return };
+        let in_time = self.kernel.clock.timeout(self.spec.probe.deadline, &mut begun).await.is_some();
+        if !in_time && self.spec.children[index].probed {
+            slot.probe = Some((asked, begun));
+        }
     }
 
     /// Stops children in reverse order, each after it has finished its work or its time is up. Nobody can send to a child

@@ -187,3 +187,18 @@ async fn a_failed_child_waits_before_it_comes_back() {
     }
     tree.stop().await;
 }
+
+#[actix::test]
+async fn a_child_that_is_stuck_at_its_start_is_replaced_and_holds_the_others_up_no_longer_than_a_probe() {
+    let stage = Stage::on_machine_time();
+    let [a, b] = ["a", "b"].map(|id| stage.role(id, &Thread::new(id)));
+    let (release, until_then) = sync_channel(1);
+    a.played.habits().blocks_in_started = Some(until_then);
+    let probe = Duration::from_millis(20);
+    let spec = patient("root", Strategy::OneForOne).probe(probe, 5 * probe).child(a.spec).child(b.spec);
+    let tree = spec.start(&stage.kernel).await.expect("it starts");
+    assert_eq!((b.played.count().await, a.played.count().await), (1, 1));
+    assert_eq!(stage.listing("root/a").last_exit.as_deref(), Some("made no progress"));
+    drop(release);
+    tree.stop().await;
+}

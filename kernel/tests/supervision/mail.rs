@@ -148,7 +148,7 @@ async fn an_actor_whose_mailbox_never_empties_still_gets_what_its_futures_bring(
     for number in 0..5 {
         ask(&played.handle, || Do::Errand(number)).await.await.expect("it lives");
     }
-    stage.expect_journal(&["a starts", "a 0", "a 1", "a 2", "a 3", "a 4"]).await;
+    until("all have ended", || stage.journal().len() == 6).await;
     tree.stop().await;
 }
 

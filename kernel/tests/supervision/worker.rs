@@ -43,6 +43,8 @@ impl Message for Do {
 pub struct Habits {
     /// So many more lives panic in `started`.
     pub panics_in_started: usize,
+    /// Blocks in `started` until the test lets go of the other end.
+    pub blocks_in_started: Option<std::sync::mpsc::Receiver<()>>,
     /// So many more times the factory fails.
     pub fails_in_factory: usize,
     /// Panics when it is asked to stop.
@@ -69,6 +71,11 @@ impl Actor for Worker {
             habits.panics_in_started -= 1;
             drop(habits);
             panic!("no good start");
+        }
+        let block = habits.blocks_in_started.take();
+        drop(habits);
+        if let Some(until) = block {
+            let _ended = until.recv();
         }
     }
 

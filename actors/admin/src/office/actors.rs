@@ -49,10 +49,11 @@ impl Office {
         }
     }
 
-    /// What the actor of this path tells about its work. The second name of a path says which part of the node it is.
+    /// What the actor of this path tells about its work. One of the names on a path says which part of the node it is.
     async fn figures(&self, path: &str) -> Vec<Figures> {
         let parts = &self.parts;
-        let figures = match path.split('/').nth(1) {
+        let part = path.split('/').find(|name| ["storage", "timer", "limiter", "aso"].contains(name));
+        let figures = match part {
             Some("storage") => self.glance(&parts.storage.read_status, ReadStatus, Figures::Storage).await,
             Some("timer") => self.glance(&parts.timer.read_timers, ReadTimers, Figures::Timers).await,
             Some("limiter") => self.glance(&parts.limiter.read_buckets, ReadBuckets, Figures::Buckets).await,

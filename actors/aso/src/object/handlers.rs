@@ -29,7 +29,7 @@ impl Object {
         responder: CallResponder,
         context: &mut Context<Self>,
     ) {
-        self.upgrade(context);
+        self.upgrade();
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if scripted.quarantined || !scripted.script.handles(Handler::Get) {
             let value = scripted.state.value();
@@ -117,7 +117,7 @@ impl Object {
 
     /// The checks before anything that changes the object from outside.
     fn may_change(&mut self, caller: &Caller, context: &mut Context<Self>) -> Result<(), Refusal> {
-        self.upgrade(context);
+        self.upgrade();
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         plain::check_owner(scripted.owner.as_deref(), caller)?;
         if scripted.quarantined { Err(Refusal::Quarantined) } else { Ok(()) }
@@ -158,8 +158,6 @@ impl Object {
             }
             let outcome = self.run(Handler::Remove, Args::Caller(caller), context)?;
             if outcome.reply == Value::Bool(false) {
-                // A refusal is an answer of the handler, not its failure: what it noted is kept.
-                self.commit(outcome.state, outcome.actions, context)?;
                 return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
             }
             self.carry_out(outcome.actions);
@@ -176,7 +174,7 @@ impl Object {
 
     /// `onTimer`, if it is due. The timer goes on whether the handler fails or not.
     pub(super) fn tick(&mut self, responder: CallResponder, context: &mut Context<Self>) {
-        self.upgrade(context);
+        self.upgrade();
         let now = self.local.env.unix();
         let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
         if let Some(timer) = scripted.timer.filter(|timer| timer.due <= now && !scripted.quarantined) {
@@ -186,7 +184,7 @@ impl Object {
                 let outcome = self.run(Handler::Timer, Args::None, context);
                 let _refused = outcome.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
             }
-            self.changed(context);
+            self.changed();
         }
         let next = match &self.body {
             Body::Scripted(scripted) => scripted.next_due(),
@@ -217,7 +215,7 @@ impl Object {
     }
 
     /// Takes over a newer version of the script that the object follows, before its next event.
-    fn upgrade(&mut self, context: &mut Context<Self>) {
+    fn upgrade(&mut self, _context: &mut Context<Self>) {
         let Body::Scripted(scripted) = &mut self.body else { return };
         let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
         let named = named.clone();
@@ -233,15 +231,15 @@ impl Object {
                     scripted.script = new;
                     scripted.state = state;
                 });
-                self.carry_out_with_timer(actions, context);
-                self.changed(context);
+                self.carry_out_with_timer(actions);
+                self.changed();
             }
             Ok(None) => self.extras().refused_upgrade = Some(new.hash()),
             Err(failure) => {
                 self.extras().refused_upgrade = Some(new.hash());
                 let text = format!("keeps version {}: onUpgrade failed: {failure}", old.short());
                 self.local.env.kernel.events.publish(Kind::Script, self.key.to_string(), text);
-                self.count(&Err(failure), context);
+                self.count(&Err(failure));
             }
         }
     }
@@ -293,7 +291,7 @@ impl Object {
         // What a failed call used counts as well; the outcome of one that succeeded says the same.
         let used = Sandbox::last_usage().cpu;
         self.spend(used, context);
-        self.count(&outcome.as_ref().map(|_| ()).map_err(Clone::clone), context);
+        self.count(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         outcome.map_err(refusal)
     }
 
@@ -321,7 +319,7 @@ impl Object {
     }
 
     /// Counts a call and its failure: for the quarantine of the object, and for the rollback of the version.
-    fn count(&mut self, outcome: &Result<(), Failure>, context: &mut Context<Self>) {
+    fn count(&mut self, outcome: &Result<(), Failure>) {
         let Body::Scripted(scripted) = &self.body else { return };
         let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_)));
         if let Some(named) = &scripted.follows
@@ -339,7 +337,7 @@ impl Object {
         let env = self.local.env.clone();
         if counts && self.extras().fail(&env) {
             self.set_quarantine(true, "after repeated failures");
-            self.changed(context);
+            self.changed();
         }
     }
 
@@ -358,17 +356,17 @@ impl Object {
         }
         if let Some(state) = state {
             self.with_scripted(|scripted| scripted.state = state);
-            self.changed(context);
+            self.changed();
         }
-        self.carry_out_with_timer(actions, context);
+        self.carry_out_with_timer(actions);
         Ok(())
     }
 
-    fn carry_out_with_timer(&mut self, mut actions: Actions, context: &mut Context<Self>) {
+    fn carry_out_with_timer(&mut self, mut actions: Actions) {
         if let Some(seconds) = actions.timer.take() {
             let local = self.local.clone();
             self.with_scripted(|scripted| scripted.set_timer(seconds, &local));
-            self.changed(context);
+            self.changed();
             let former = self.former.dues;
             let dues = comet_kernel::record::Dues { tick: self.timer_due(), ..former };
             self.local.arm_if_changed(&self.key, former, dues);

@@ -9,7 +9,7 @@ use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
 use comet_kernel::settings::Durability;
-use comet_kernel::{Context, Record, Work};
+use comet_kernel::{Context, Pending, Record, Work};
 
 use super::{Birth, Body, Object, Retiring};
 use crate::env::Env;
@@ -64,7 +64,7 @@ impl Object {
         let record = self.record();
         if !waits(&self.local.env) {
             self.local.arm_if_changed(&self.key, self.former.dues, Former::of(record.as_deref()).dues);
-            self.changed(context);
+            self.changed();
             return Ok(());
         }
         let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: false };
@@ -91,52 +91,42 @@ impl Object {
         self.local.arm_if_changed(&self.key, former.dues, self.former.dues);
     }
 
-    /// Notes that a handler changed the object: it is written at the next flush.
-    pub(super) fn changed(&mut self, context: &mut Context<Self>) {
+    /// Notes that a handler changed the object: it is written when the shard next asks for what is to be flushed.
+    pub(super) fn changed(&mut self) {
         self.flush.dirty = true;
-        if !self.flush.scheduled {
-            self.flush.scheduled = true;
-            let clock = self.local.env.kernel.clock.clone();
-            context.after(&clock, self.local.env.flush_interval, |object, context| {
-                object.flush.scheduled = false;
-                object.flush(context);
-            });
+        if !std::mem::replace(&mut self.flush.queued, true) {
+            self.local.dirty.borrow_mut().push_back(self.key.clone());
         }
     }
 
-    fn flush(&mut self, context: &mut Context<Self>) {
-        if self.epoch != self.local.epoch.get() {
-            // The store was cleared: what this object holds must not come back.
-            return context.finish();
-        }
-        if !self.flush.dirty {
-            return;
-        }
-        if self.flush.under_way {
-            return self.changed(context);
-        }
+    /// Sends what handlers changed to storage. The shard awaits the outcome, and says so if it is bad.
+    pub(super) fn flush(&mut self, responder: CallResponder) {
+        self.flush.queued = false;
+        // Once the store was cleared, what this object holds must not come back.
+        let pending = (self.flush.dirty && self.epoch == self.local.epoch.get()).then(|| self.write_behind()).flatten();
+        responder.answer(Ok(Reply::Flushing(pending)));
+    }
+
+    fn write_behind(&mut self) -> Option<Pending<Result<(), WriteError>>> {
         let record = self.record();
         let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: true };
         let Ok(pending) = self.local.env.storage.write.ask(write) else {
-            return self.changed(context);
+            self.changed();
+            return None;
         };
-        let before = self.former;
-        let sent = self.pipeline.sent();
+        (self.flush.before, self.flush.sent) = (self.former, self.pipeline.sent());
         self.written(record.as_deref());
-        self.flush.under_way = true;
-        context.then(pending, move |object, outcome, context| {
-            object.flush.under_way = false;
-            match failure(outcome.map_err(CallError::from)) {
-                None => object.retire_if_done(context),
-                // The state is kept and tried again, unless a later write was built upon this one.
-                Some(_) if object.pipeline.sent() == sent => {
-                    object.former = before;
-                    object.changed(context);
-                    object.refuse_to_retire(context);
-                }
-                Some(reason) => object.fail(&reason, context),
-            }
-        });
+        Some(pending)
+    }
+
+    /// The last flush did not reach the disk. The state is kept and tried again, unless a later write was built upon it.
+    pub(super) fn unflushed(&mut self, context: &mut Context<Self>) {
+        if self.pipeline.sent() == self.flush.sent {
+            self.former = self.flush.before;
+            self.changed();
+        } else {
+            self.fail("an earlier write failed", context);
+        }
     }
 
     /// A write failed: the object in memory is not the one on the disk. It ends, and the next call starts from the disk.
@@ -159,19 +149,32 @@ impl Object {
                 return self.refuse_to_retire(context);
             }
         }
-        self.flush(context);
+        if self.flush.dirty && self.epoch == self.local.epoch.get() {
+            let Some(pending) = self.write_behind() else { return self.refuse_to_retire(context) };
+            let number = self.pipeline.send();
+            context.then(pending, move |object, outcome, context| {
+                match failure(outcome.map_err(CallError::from)) {
+                    None => object.pipeline.done(number),
+                    Some(_) => return object.unwritten(context),
+                }
+                object.retire_if_done(context);
+            });
+        }
         self.retire_if_done(context);
     }
 
+    /// What was to be written before the object retires was not.
+    fn unwritten(&mut self, context: &mut Context<Self>) {
+        self.former = self.flush.before;
+        self.pipeline.fail("the store takes no writes");
+        self.changed();
+        self.refuse_to_retire(context);
+    }
+
     fn retire_if_done(&mut self, context: &mut Context<Self>) {
-        let pending = self.flush.dirty || self.flush.under_way || !self.pipeline.is_idle();
-        if pending {
-            if self.retiring.is_some() && self.flush.dirty && !self.flush.under_way {
-                self.flush(context);
-            }
-            return;
-        }
-        if let Some(retiring) = self.retiring.take() {
+        if self.pipeline.is_idle()
+            && let Some(retiring) = self.retiring.take()
+        {
             retiring.responder.answer(Ok(Reply::Retired));
             context.finish();
         }

@@ -46,30 +46,24 @@ impl Shard {
                 }
                 return;
             }
-            Ok(Loaded::Nothing) => {
-                // While the calls are handled it is known that nothing is there.
-                let changing = Changing {
-                    present: None,
-                    former: Former::default(),
-                    pipeline: Pipeline::default(),
-                    deferred: Waiting::new(),
-                };
-                self.busy.insert(key.clone(), Busy::Changing(changing));
-                self.drain(waiting, context);
-                return self.settle(key, context);
-            }
+            Ok(Loaded::Nothing) => return self.drain_on_nothing(key, waiting, context),
             Ok(Loaded::Plain(record)) => self.remember(key, record),
-            Ok(Loaded::Active(record, found)) => {
-                let active = record.active.as_deref().expect("an active record has an active half");
-                if let Err(refusal) = self.activate(key, &record, active, found, context) {
-                    for (_, responder) in waiting {
-                        responder.answer(Err(refusal.clone()));
-                    }
-                    return;
-                }
-            }
+            Ok(Loaded::Active(record, found)) => return self.activate(key, &record, found, waiting, context),
         }
         self.drain(waiting, context);
+    }
+
+    /// Handles calls while it is known that nothing is there, in memory or on the disk.
+    fn drain_on_nothing(&mut self, key: &Key, waiting: Waiting, context: &mut Context<Self>) {
+        let changing = Changing {
+            present: None,
+            former: Former::default(),
+            pipeline: Pipeline::default(),
+            deferred: Waiting::new(),
+        };
+        self.busy.insert(key.clone(), Busy::Changing(changing));
+        self.drain(waiting, context);
+        self.settle(key, context);
     }
 
     /// Puts a settled plain value in the directory.
@@ -78,23 +72,26 @@ impl Shard {
         self.insert(key, Presence::Plain(record), bytes);
     }
 
-    fn activate(
-        &mut self,
-        key: &Key,
-        record: &Record,
-        active: &Active,
-        found: Found,
-        context: &mut Context<Self>,
-    ) -> Result<(), Refusal> {
-        let scripted = Scripted::from_record(record, active, found.script, found.follows)?;
-        let former = Former::of(Some(record));
-        let object = Object::stored(self.local.clone(), key.clone(), scripted, former);
-        self.start(key, object, object::footprint(key.as_bytes().len(), record), context);
-        Ok(())
+    /// Starts the actor of a stored object. The calls that waited go into its mailbox before anybody can send there.
+    fn activate(&mut self, key: &Key, record: &Record, found: Found, waiting: Waiting, context: &mut Context<Self>) {
+        let active = record.active.as_deref().expect("an active record has an active half");
+        match Scripted::from_record(record, active, found.script, found.follows) {
+            Err(refusal) => waiting.into_iter().for_each(|(_, responder)| responder.answer(Err(refusal.clone()))),
+            Ok(scripted) => {
+                let former = Former::of(Some(record));
+                let object = Object::stored(self.local.clone(), key.clone(), scripted, former);
+                self.start(key, object, object::footprint(key.as_bytes().len(), record), waiting, context);
+            }
+        }
     }
 
-    fn start(&mut self, key: &Key, object: Object, bytes: usize, context: &mut Context<Self>) {
+    fn start(&mut self, key: &Key, object: Object, bytes: usize, waiting: Waiting, context: &mut Context<Self>) {
         let door = self.local.nursery.start(context, key.clone(), object, limits::OBJECT_MAILBOX);
+        for (call, responder) in waiting {
+            if let Err((refused, responder)) = door.forward(call, responder) {
+                responder.answer(Err(unavailable(&refused.reason)));
+            }
+        }
         self.insert(key, Presence::Active(door), bytes);
     }
 
@@ -118,7 +115,7 @@ impl Shard {
                 let bytes = object::footprint(key.as_bytes().len(), &scripted.record());
                 let birth = Birth { responder, reply: Reply::Stored { former: live }, actions };
                 let object = Object::born(self.local.clone(), key.clone(), scripted, former, birth);
-                self.start(key, object, bytes, context);
+                self.start(key, object, bytes, Waiting::new(), context);
             }
         }
     }
@@ -150,11 +147,15 @@ impl Shard {
             {
                 responder.answer(Err(refusal));
             }
-            if let Some(record) = present {
-                shard.remember(&key, record);
+            // The script is held by `fetched` until the put has found it in the catalogue: the put is handled before that
+            // ends, and must not have to read the disk for it again.
+            match present {
+                None if !shard.behind.contains(&key) => shard.drain_on_nothing(&key, waiting, context),
+                present => {
+                    present.into_iter().for_each(|record| shard.remember(&key, record));
+                    shard.drain(waiting, context);
+                }
             }
-            // The script is held by `fetched` until the put has found it in the catalogue.
-            shard.drain(waiting, context);
             drop(fetched);
         });
     }

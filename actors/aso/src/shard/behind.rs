@@ -1,34 +1,52 @@
-//! Plain values that are written behind, under `durability = none`.
+//! What is written behind: the changes of handlers, and plain values under `durability = none`.
 //!
-//! Such a write is answered as soon as the value stands in the directory. Here it is noted which keys the disk does not
-//! have yet; every flush interval their present values go to storage. A key that is written often is stored once for each
-//! interval, and a store that is slow makes the interval longer instead of a queue.
+//! Such a change is answered at once. Here it is noted which keys the disk does not have yet; every flush interval their
+//! present state goes to storage, a chunk at a time. A key that changes often is stored once for each interval. Storage is
+//! kept busy with this for a third of the time at the most, so that it is there for those who wait for it: if more
+//! changes than that, the interval grows instead of a queue.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
 use comet_kernel::contract::storage::{Former, Write, WriteError};
-use comet_kernel::{Context, Key, Pending, Work, limits};
+use comet_kernel::directory::HandedOn;
+use comet_kernel::reply::pair;
+use comet_kernel::{Context, Key, Pending, Request, Work, limits};
 
 use super::Shard;
 
-/// How many keys go to storage at once.
+/// How many keys of each sort go to storage at once.
 const CHUNK: usize = 1_024;
-/// With more keys than this waiting, whoever writes waits for storage.
+/// With more plain values than this waiting, whoever writes waits for storage.
 const MOST: usize = limits::SHARED_MAILBOX * 4;
+/// How many times as long as storage took for a chunk it is left alone.
+const REST: u32 = 2;
 
 type Keys = HashMap<Key, Former, ahash::RandomState>;
+type Written = Result<(), WriteError>;
+type Asked = Vec<(Key, Pending<Result<Reply, Refusal>>)>;
+type UnderWay = Vec<(Key, Pending<Written>)>;
 
-/// The keys that the disk does not have yet, each with what it has of them.
+/// The plain values that the disk does not have yet, each with what it has of them; and what is under way.
 #[derive(Debug, Default)]
 pub(super) struct Behind {
     dirty: Keys,
     /// Sent to storage, but not answered yet.
     sent: Keys,
-    scheduled: bool,
+    under_way: bool,
+    /// Objects that have retired while a flush was under way: they are on the disk when it is done.
+    retired: Vec<(Key, bool)>,
+}
+
+/// What did not reach the disk.
+struct Failed {
+    plain: Vec<Key>,
+    objects: Vec<Key>,
 }
 
 impl Behind {
-    /// Whether the disk is behind what is in memory under this key.
+    /// Whether the disk is behind what is in memory under this key of a plain value.
     pub fn contains(&self, key: &Key) -> bool {
         self.dirty.contains_key(key) || self.sent.contains_key(key)
     }
@@ -38,12 +56,19 @@ impl Behind {
         self.dirty.get(key).copied()
     }
 
+    /// Notes a change. `former` is what the disk has of the key.
+    pub fn note(&mut self, key: &Key, former: Former) {
+        if !self.dirty.contains_key(key) {
+            self.dirty.insert(key.clone(), former);
+        }
+    }
+
     /// Somebody else writes the key now.
     pub fn forget(&mut self, key: &Key) {
         self.dirty.remove(key);
     }
 
-    /// Whether nothing waits.
+    /// Whether no plain value waits.
     pub fn is_empty(&self) -> bool {
         self.dirty.is_empty() && self.sent.is_empty()
     }
@@ -53,38 +78,74 @@ impl Behind {
         self.dirty.len() >= MOST
     }
 
+    /// Whether an object that has retired is not on the disk for certain. If so it will be given back later.
+    pub fn keeps_back(&mut self, key: &Key, stays: bool) -> bool {
+        if self.under_way {
+            self.retired.push((key.clone(), stays));
+        }
+        self.under_way
+    }
+
     /// Forgets everything: the store was cleared.
     pub fn clear(&mut self) {
-        self.dirty.clear();
-        self.sent.clear();
+        *self = Behind { under_way: self.under_way, ..Behind::default() };
     }
 }
 
 impl Shard {
-    /// Notes that a key is to be written at the next flush. `former` is what the disk has of it.
-    pub(super) fn write_behind(&mut self, key: &Key, former: Former, context: &mut Context<Self>) {
-        if !self.behind.dirty.contains_key(key) {
-            self.behind.dirty.insert(key.clone(), former);
-        }
-        self.flush_later(context);
+    /// Flushes for ever, every flush interval.
+    pub(super) fn flush_later(&mut self, wait: Duration, context: &mut Context<Self>) {
+        let clock = self.local.env.kernel.clock.clone();
+        context.after(&clock, wait, super::Shard::flush);
     }
 
-    fn flush_later(&mut self, context: &mut Context<Self>) {
-        if !self.behind.scheduled {
-            self.behind.scheduled = true;
-            let clock = self.local.env.kernel.clock.clone();
-            context.after(&clock, self.local.env.flush_interval, |shard, context| {
-                shard.behind.scheduled = false;
-                shard.flush(context);
-            });
+    fn flush(&mut self, context: &mut Context<Self>) {
+        let asked = self.ask_objects();
+        let under_way = self.send_plain();
+        if asked.is_empty() && under_way.is_empty() {
+            return self.flush_later(self.local.env.flush_interval, context);
         }
+        self.behind.under_way = true;
+        let begun = self.local.env.now();
+        let epoch = self.local.epoch.get();
+        let outcome = async move {
+            let objects = outcomes(writes_of(asked).await).await;
+            Failed { plain: outcomes(under_way).await, objects }
+        };
+        context.then(outcome, move |shard, failed, context| {
+            let took = shard.local.env.now().since(begun);
+            if shard.local.epoch.get() == epoch {
+                shard.give_back(&failed);
+            }
+            shard.behind.under_way = false;
+            for (key, stays) in std::mem::take(&mut shard.behind.retired) {
+                shard.retired(key, stays, context);
+            }
+            let more = !shard.behind.dirty.is_empty() || !shard.local.dirty.borrow().is_empty();
+            let rest = if more { took * REST } else { shard.local.env.flush_interval };
+            shard.flush_later(rest.min(shard.local.env.flush_interval), context);
+        });
     }
 
-    /// Sends what waits to storage, a chunk at a time: the next when storage has answered for the one before.
-    pub(super) fn flush(&mut self, context: &mut Context<Self>) {
-        if !self.behind.sent.is_empty() || self.behind.dirty.is_empty() {
-            return;
-        }
+    /// Asks objects that have changed to send themselves to storage: they alone know the order of their writes.
+    fn ask_objects(&mut self) -> Asked {
+        let mut dirty = self.local.dirty.borrow_mut();
+        let chunk = dirty.len().min(CHUNK);
+        let keys: Vec<Key> = dirty.drain(..chunk).collect();
+        drop(dirty);
+        keys.into_iter().filter_map(|key| Some((key.clone(), self.say(key, Op::Flush)?))).collect()
+    }
+
+    /// Says something to an object if it is active. An object that is not has written itself out when it retired.
+    fn say(&self, key: Key, op: Op) -> Option<Pending<Result<Reply, Refusal>>> {
+        let env = &self.local.env;
+        let request = Request::until(env.now());
+        let (responder, pending) = pair(request.id);
+        let call = Call { key, request, caller: env.node.clone(), op };
+        matches!(env.directory.hand_on(call, responder), HandedOn::Done).then_some(pending)
+    }
+
+    fn send_plain(&mut self) -> UnderWay {
         let keys: Vec<Key> = self.behind.dirty.keys().take(CHUNK).cloned().collect();
         let mut under_way = Vec::with_capacity(keys.len());
         for key in keys {
@@ -100,40 +161,42 @@ impl Shard {
             }
             self.behind.sent.insert(key, former);
         }
-        if under_way.is_empty() {
-            return self.flush_later(context);
-        }
-        let epoch = self.local.epoch.get();
-        context.then(failed(under_way), move |shard, failed, context| {
-            if shard.local.epoch.get() == epoch {
-                shard.flushed(&failed, context);
-            }
-        });
+        under_way
     }
 
-    fn flushed(&mut self, failed: &[Key], context: &mut Context<Self>) {
+    fn give_back(&mut self, failed: &Failed) {
         let mut sent = std::mem::take(&mut self.behind.sent);
-        for key in failed {
+        for key in &failed.plain {
             // The disk has what it had before, whatever was noted for the key meanwhile.
             if let Some((key, former)) = sent.remove_entry(key) {
                 self.behind.dirty.insert(key, former);
             }
         }
-        if failed.is_empty() {
-            self.flush(context);
-        } else {
-            self.flush_later(context);
+        for key in &failed.objects {
+            // Who has died meanwhile starts from the disk anyway.
+            let _told = self.say(key.clone(), Op::Unflushed);
         }
     }
 }
 
-/// The keys whose writes failed.
-async fn failed(under_way: Vec<(Key, Pending<Result<(), WriteError>>)>) -> Vec<Key> {
-    let mut keys = Vec::new();
-    for (key, pending) in under_way {
-        if !matches!(pending.await, Ok(Ok(()))) {
-            keys.push(key);
+/// The writes that objects sent.
+async fn writes_of(asked: Asked) -> UnderWay {
+    let mut writes = Vec::with_capacity(asked.len());
+    for (key, pending) in asked {
+        if let Ok(Ok(Reply::Flushing(Some(write)))) = pending.await {
+            writes.push((key, write));
         }
     }
-    keys
+    writes
+}
+
+/// The keys whose writes failed.
+async fn outcomes(under_way: UnderWay) -> Vec<Key> {
+    let mut failed = Vec::new();
+    for (key, pending) in under_way {
+        if !matches!(pending.await, Ok(Ok(()))) {
+            failed.push(key);
+        }
+    }
+    failed
 }

@@ -118,7 +118,7 @@ impl Shard {
         let now_former = Former::of(record.as_deref());
         let waits = waits(&self.local.env) || self.behind.is_full();
         if !waits && !self.is_changing(key) {
-            self.write_behind(key, former, context);
+            self.behind.note(key, former);
             self.local.arm_if_changed(key, former.dues, now_former.dues);
             self.show(key, record);
             return responder.answer(Ok(reply));

@@ -96,12 +96,14 @@ impl Shard {
         context.then(pending, move |shard, outcome, context| {
             if shard.local.epoch.get() == epoch {
                 let stays = matches!(outcome, Ok(Ok(Reply::Kept { .. })));
-                shard.retired(key, stays, context);
+                if !shard.behind.keeps_back(&key, stays) {
+                    shard.retired(key, stays, context);
+                }
             }
         });
     }
 
-    fn retired(&mut self, key: Key, stays: bool, context: &mut Context<Self>) {
+    pub(super) fn retired(&mut self, key: Key, stays: bool, context: &mut Context<Self>) {
         let Some(Busy::Retiring(door, waiting)) = self.busy.remove(&key) else { return };
         if stays && door.is_open() {
             self.insert(&key, Presence::Active(door), 0);
@@ -115,7 +117,6 @@ impl Shard {
             let Some(key) = self.leaving.pop() else { break };
             self.retire(key, true, context);
         }
-        self.flush(context);
         let written = self.behind.is_empty() || self.local.env.storage.gate.is_shut();
         if self.leaving.is_empty() && self.busy.is_empty() && written {
             return done.answer(());

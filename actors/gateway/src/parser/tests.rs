@@ -33,7 +33,8 @@ fn error(bytes: &[u8]) -> String {
 
 #[test]
 fn requests_are_the_same_wherever_the_bytes_are_split() {
-    let bytes = b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\nPING \"a b\"\r\n\r\n*0\r\n*-1\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$1\r\n\xff\r\nget  k\n";
+    let bytes = b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\nPING \"a b\"\r\n\r\n*0\r\n*-1\r\n\
+                  *3\r\n$3\r\nSET\r\n$0\r\n\r\n$1\r\n\xff\r\nget  k\n";
     let (whole, end) = parse(bytes, bytes.len(), KNOWN);
     assert_eq!(end, None);
     let expected: Vec<Vec<Vec<u8>>> = vec![

@@ -293,3 +293,35 @@ async fn without_users_there_is_no_password_to_give() {
     client.expect("-ERR AUTH <password> called without any password configured for the default user.").await;
     node.stop().await;
 }
+
+#[actix::test]
+async fn no_words_make_a_connection_fail() {
+    let node = Node::start(|_| ()).await;
+    let commands = "get set setnx setex psetex getset getdel mget mset strlen incr decr incrby decrby incrbyfloat del \
+                    unlink exists type expire pexpire expireat pexpireat persist ttl pttl expiretime pexpiretime scan \
+                    dbsize flushdb flushall aso.put aso.get aso.info aso.log aso.script ping echo select client \
+                    command config info";
+    let words = "k \"\" 0 -1 1 9223372036854775807 -9223372036854775808 18446744073709551615 nan inf 1e309 EX PX NX XX \
+                 GET MATCH COUNT TYPE * [ \\xff \"\\xff\\r\\n\" JSON SCRIPT SOURCE TTL REPLICAS OWNED PIN LOAD LIST \
+                 SHOW DROP ROLLBACK ID INFO SETNAME SETINFO HELP DOCS GET save {} [1,2] SYNC all";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let mut state = 0x2545_f491_4f6c_dd1d_usize;
+    let mut random = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % bound
+    };
+    for command in commands.split_whitespace() {
+        let mut client = node.client().await;
+        let line = |random: &mut dyn FnMut(usize) -> usize| {
+            let arguments: Vec<&str> = (0..random(7)).map(|_| words[random(words.len())]).collect();
+            format!("{command} {}", arguments.join(" "))
+        };
+        let lines: Vec<String> = (0..40).map(|_| line(&mut random)).collect();
+        client.ask(&format!("{}\nECHO the-end\nQUIT", lines.join("\n"))).await;
+        let rest = client.rest().await;
+        assert!(rest.ends_with("$7\r\nthe-end\r\n+OK\r\n"), "{command}: {lines:?} ended with {rest:?}");
+    }
+    node.stop().await;
+}

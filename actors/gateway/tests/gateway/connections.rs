@@ -13,6 +13,8 @@ async fn requests_sent_at_once_behave_as_if_each_came_after_the_other() {
     let mut clients = [node.client().await, node.client().await];
     for round in 0..100 {
         let client = &mut clients[round % 2];
+        // What is in memory could be answered at once, and must not be while a write of it is under way.
+        client.says("MSET k 0 a 0 b 0", "+OK\r\n").await;
         client.ask("SET k 1\n GET k\n SET k 2\n GET k\n INCR k\n GET k\n DEL k\n GET k\n EXISTS k").await;
         client.expect("+OK\r\n$1\r\n1\r\n+OK\r\n$1\r\n2\r\n:3\r\n:3\r\n:1\r\n$-1\r\n:0\r\n").await;
         client.ask("MSET a 1 b 2\n MGET a b\n SET b 3\n MGET a b\n FLUSHDB\n MGET a b\n DBSIZE").await;
@@ -93,6 +95,19 @@ async fn a_protocol_error_is_told_after_the_answers_before_it_and_ends_the_conne
     client.send("SET k v\r\n*1\r\n$104857600\r\n").await;
     assert_eq!(client.rest().await, "+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
     node.client().await.says("GET k", "$1\r\nv\r\n").await;
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_request_by_http_is_never_taken_for_commands() {
+    let node = Node::start(|_| ()).await;
+    for first in ["POST / HTTP/1.1", "GET / HTTP/1.1\r\nHost: localhost"] {
+        let mut client = node.client().await;
+        client.send(format!("{first}\r\nX: y\r\n\r\nSET k v\r\n")).await;
+        let rest = client.rest().await;
+        assert!(!rest.contains("OK"), "{rest}");
+    }
+    node.client().await.says("GET k", "$-1\r\n").await;
     node.stop().await;
 }
 

@@ -325,10 +325,13 @@ fn summary(name: &str) -> ScriptSummary {
     }
 }
 
+/// The way back for what the library answers.
+type Answer<R> = Responder<Result<R, LibraryError>>;
+
 macro_rules! library {
     ($($message:ident -> $reply:ty: |$it:pat_param| $answer:expr;)*) => { $(
         impl Handler<$message> for Fake {
-            fn handle(&mut self, $it: $message, responder: Responder<Result<$reply, LibraryError>>, _: &mut Context<Self>) {
+            fn handle(&mut self, $it: $message, responder: Answer<$reply>, _: &mut Context<Self>) {
                 responder.answer($answer);
             }
         }

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use comet_kernel::contract::storage::{
@@ -21,12 +21,18 @@ use tokio::sync::broadcast::Receiver;
 pub(crate) struct Disk {
     pub(crate) free: AtomicU64,
     pub(crate) breaks: AtomicBool,
-    pub(crate) held: Mutex<()>,
+    /// Whoever looks next has to wait.
+    pub(crate) holds: AtomicBool,
+    /// Until this is set.
+    pub(crate) released: AtomicBool,
 }
 
 impl Space for Disk {
     fn free(&self, _: &Path) -> io::Result<u64> {
-        let _wait_while_held = self.held.lock();
+        let held = self.holds.swap(false, Ordering::SeqCst);
+        while held && !self.released.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         assert!(!self.breaks.swap(false, Ordering::SeqCst), "the disk breaks");
         Ok(self.free.load(Ordering::SeqCst))
     }
@@ -51,7 +57,12 @@ impl Node {
     pub(crate) async fn try_start(directory: &Path, settings: &Storage, clock: Clock) -> Result<Node, String> {
         let kernel = Kernel::new(clock);
         let service = Service::vacant(&kernel.clock);
-        let disk = Arc::new(Disk { free: (1 << 40).into(), breaks: false.into(), held: Mutex::new(()) });
+        let disk = Arc::new(Disk {
+            free: (1 << 40).into(),
+            breaks: false.into(),
+            holds: false.into(),
+            released: false.into(),
+        });
         let events = kernel.events.follow();
         let spec = comet_storage::spec_on(&kernel, settings, directory, &service, disk.clone());
         let tree = spec.start(&kernel).await?;

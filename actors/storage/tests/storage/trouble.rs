@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use comet_kernel::contract::storage::{ReadError, WriteError};
+use comet_kernel::contract::storage::{Read, ReadError, WriteError};
 use comet_kernel::settings::Storage;
 use comet_kernel::{Clock, Record, UnixMillis, Value};
 
@@ -137,14 +137,39 @@ async fn a_writer_that_panics_loses_nothing_that_it_answered() {
     }
     node.put_when_possible("last", plain("last")).await;
     for name in ["k0", "k1", "k2", "last"] {
-        until("a reader", async || {
-            node.service.read.call(comet_kernel::contract::storage::Read { key: key(name) }).await.is_ok()
-        })
-        .await;
+        until("a reader", async || node.service.read.call(Read { key: key(name) }).await.is_ok()).await;
         assert_eq!(node.get(name).await, Ok(Some(plain(name))));
     }
     assert_eq!(node.get("lost").await, Ok(None));
     assert_eq!(node.status().await.objects, 4);
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_writer_that_was_given_up_as_stuck_can_neither_write_nor_shut_the_gate_when_it_goes_on() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let mut node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    node.put("a", plain("before"), None).await.expect("written");
+    node.disk.holds.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(1));
+    let stuck = node.service.write.ask(write("stuck", Some(plain("stuck")), None)).expect("there is room");
+    until("giving up", async || {
+        clock.advance(Duration::from_millis(500));
+        node.events.try_recv().is_ok_and(|event| event.text.contains("no progress"))
+    })
+    .await;
+    until("a successor", async || {
+        clock.advance(Duration::from_millis(500));
+        node.service.read.call(Read { key: key("a") }).await.is_ok()
+    })
+    .await;
+    node.put("b", plain("after"), None).await.expect("written");
+    node.disk.released.store(true, Ordering::SeqCst);
+    assert!(!matches!(stuck.await, Ok(Ok(()))), "it was not written");
+    assert!(!node.service.gate.is_shut());
+    assert_eq!(node.get("a").await, Ok(Some(plain("before"))));
+    assert_eq!(node.get("stuck").await, Ok(None));
     node.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! What a write promises, and what the index, the count and the scripts hold afterwards.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use comet_kernel::contract::storage::{Clear, NamedVersion, ReadDues, ReadNames, ReadScript, WriteScript};
@@ -29,12 +30,11 @@ async fn writes_that_wait_together_are_committed_together() {
     let folder = folder();
     let clock = Clock::manual(UnixMillis(0));
     let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
-    let answers = {
-        let _the_writer_waits = node.disk.held.lock();
-        clock.advance(Duration::from_secs(1));
-        let ask = |n| node.service.write.ask(write(&format!("k{n}"), Some(plain("x")), None)).expect("there is room");
-        (0..100).map(ask).collect::<Vec<_>>()
-    };
+    node.disk.holds.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(1));
+    let ask = |n| node.service.write.ask(write(&format!("k{n}"), Some(plain("x")), None)).expect("there is room");
+    let answers = (0..100).map(ask).collect::<Vec<_>>();
+    node.disk.released.store(true, Ordering::SeqCst);
     for answer in answers {
         assert_eq!(answer.await.expect("answered"), Ok(()));
     }

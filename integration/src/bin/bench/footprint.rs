@@ -50,7 +50,7 @@ pub(crate) fn stored(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let set = |number| ["SET", &key(number), &value].map(str::to_owned).to_vec();
     let node = Server::comet(bench, folder.path(), &[])?;
     send(node.port(), count, set)?;
-    node.kill();
+    drop(node);
     let (node, after_load) = first_get(bench, folder.path())?;
     node.stop()?;
     let (node, after_stop) = first_get(bench, folder.path())?;
@@ -62,7 +62,7 @@ pub(crate) fn stored(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     }
     let used = settled(&node)?;
     send(node.port(), LATEST, set)?;
-    node.kill();
+    drop(node);
     let (node, after_crash) = first_get(bench, folder.path())?;
     node.stop()?;
     let objects = format!("{count} stored objects");

@@ -68,7 +68,7 @@ fn read_lines(stream: &mut TcpStream, lines: usize) -> anyhow::Result<()> {
         if read == 0 {
             bail!("the server hung up");
         }
-        ends += part[..read].iter().filter(|byte| **byte == b'\n').count();
+        ends += part[..read].split(|byte| *byte == b'\n').count() - 1;
         answers.extend_from_slice(&part[..read]);
     }
     let answers = String::from_utf8_lossy(&answers);
@@ -93,7 +93,9 @@ impl Load<'_> {
         let numbers = [("-p", usize::from(port)), ("-n", requests), ("-P", pipeline), ("-r", KEYS)];
         let mut command = Command::new("redis-benchmark");
         command.args(["-h", "127.0.0.1", "-c", "50", "--csv"]);
-        numbers.iter().for_each(|(flag, number)| drop(command.args([flag, number.to_string().as_str()])));
+        for (flag, number) in numbers {
+            command.args([flag, &number.to_string()]);
+        }
         let output = command.args(words).output().context("redis-benchmark cannot be run; is it installed?")?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {

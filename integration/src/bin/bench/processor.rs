@@ -51,13 +51,13 @@ fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
         settings.storage.durability = Durability::None;
         settings.aso.memory_mib = 1_024;
         settings.aso.shards = 1;
-        settings.gateway.listen = "127.0.0.1:0".to_owned();
+        settings.gateway.listen = String::from("127.0.0.1:0");
         let kernel = Kernel::new(bench.clock.clone());
         let id = NodeId::from_public_key(&[1; 32]);
         let data = folder.path().join("data");
         comet_storage::prepare(&data, &settings.storage)?;
         let socket = folder.path().join("admin.sock");
-        let mut node = tree::start(&kernel, &settings, &data, &socket, &id).await.map_err(|reason| anyhow!(reason))?;
+        let node = tree::start(&kernel, &settings, &data, &socket, &id).await.map_err(|reason| anyhow!(reason))?;
         let (sender, receiver) = oneshot::channel();
         let asker = Asker::new(node.aso.directory.clone(), kernel.clock.clone(), &id, objects);
         node.threads[0].run(move || {

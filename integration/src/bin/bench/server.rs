@@ -15,7 +15,7 @@ use crate::Bench;
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that runs. It is killed when it is dropped.
+/// A server that runs. It is killed, as by a crash, when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -27,7 +27,9 @@ impl Server {
     pub(crate) fn comet(bench: &Bench, data: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(&bench.comet);
         command.args(["node", "--resp", "127.0.0.1:0", "--set", "log.filter=error", "--data"]).arg(data);
-        settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().context("comet cannot be started")?;
         let mut output = BufReader::new(child.stdout.take().context("its output is piped")?);
         // From here on the process is killed with its owner.
@@ -51,7 +53,8 @@ impl Server {
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(folder);
         let child = command.args(options).stdout(Stdio::null()).spawn();
         let server = Server { child: child.context("redis-server cannot be started; is it installed?")?, port };
-        look(PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()).context("redis-server does not serve")?;
+        look(PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
+            .context("redis-server does not serve")?;
         Ok(server)
     }
 
@@ -82,9 +85,6 @@ impl Server {
             other => bail!("a server that was asked to stop ended with {other:?}"),
         }
     }
-
-    /// Ends it as a crash would.
-    pub(crate) fn kill(self) {}
 }
 
 impl Drop for Server {

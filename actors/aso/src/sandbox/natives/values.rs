@@ -10,11 +10,25 @@ use crate::sandbox::meter::{self, Fallible};
 use crate::sandbox::text::text;
 
 pub fn register(engine: &mut Engine) {
-    engine.add("to_string", "the value as text", |value: &mut Dynamic| text(value));
+    engine.add("to_string", "the value as text", |value: &mut Dynamic| text(value)).add(
+        "to_int",
+        "the integer part of a float",
+        integer_part,
+    );
     equality::<Array>(engine);
     equality::<Map>(engine);
     equality::<Blob>(engine);
     blobs(engine);
+}
+
+/// The engine's own makes 0 of what is no number, and the largest integer of 2^63.
+fn integer_part(number: f64) -> Fallible<i64> {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if (-LIMIT..LIMIT).contains(&number) {
+        Ok(number as i64)
+    } else {
+        refuse(format!("{number} is not in the range of integers"))
+    }
 }
 
 fn equality<T: rhai::Variant + Clone>(engine: &mut Engine) {

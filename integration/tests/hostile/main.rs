@@ -1,0 +1,185 @@
+//! Every hostile script against one whole node: the verdict, the time, the memory, the neighbours.
+//!
+//! The node's processor account is wide open, so that it does not answer for the sandbox; quarantine is as it is by
+//! default, because some cases are about it. What is slow or large is run again, twice at most: a machine that was busy
+//! with something else cannot be told from an overrun by one look, and an overrun comes back.
+
+mod driver;
+mod line;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use comet_integration::corpus::{self, Case, Observed, Verdict};
+use comet_integration::node::{self, Node};
+use comet_integration::wait::eventually;
+use serde_json::Value as Json;
+
+use self::driver::{Driver, Run};
+
+/// The most that the node's resident memory may grow in one case.
+const GROWTH: u64 = 16 << 20;
+/// How often a case is run before it counts as too slow or too large.
+const TRIES: usize = 3;
+
+fn start() -> Node {
+    Node::builder().set("aso.cpu_share_ms", 1_000).set("storage.durability", "none").start()
+}
+
+#[test]
+fn every_hostile_script_gets_its_verdict_and_harms_nobody() {
+    let cases: Vec<Case> = corpus::all().into_iter().filter(|case| !case.needs_network() && !case.needs_timer()).collect();
+    let node = start();
+    let ended = Ended::follow(&node);
+    let mut driver = Driver::new(&node);
+    let problems: Vec<String> = cases.iter().flat_map(|case| judge(&mut driver, case)).collect();
+    assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), cases.len(), problems.join("\n"));
+    assert_unharmed(&node, ended);
+}
+
+#[test]
+fn every_hostile_timer_gets_its_verdict_and_harms_nobody() {
+    let cases: Vec<Case> = corpus::all().into_iter().filter(Case::needs_timer).collect();
+    let node = start();
+    let ended = Ended::follow(&node);
+    // Each waits for seconds: all at once, each on connections of its own.
+    let problems: Vec<String> = std::thread::scope(|scope| {
+        let mut driver = Driver::new(&node);
+        let threads: Vec<_> = cases.iter().map(|case| scope.spawn(|| wrong(&Driver::beside(&node).run(case), case))).collect();
+        let problems = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(driver.neighbours(), None);
+        problems
+    });
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    assert_unharmed(&node, ended);
+}
+
+#[test]
+fn a_thousand_runs_leave_the_memory_flat() {
+    const SAMPLE: usize = 50;
+    const ROUNDS: usize = 20;
+    let cases: Vec<Case> = corpus::all();
+    let calm = |case: &&Case| !case.needs_network() && !case.needs_timer() && !case.clean && case.repeat < 10;
+    let cases: Vec<&Case> = cases.iter().filter(calm).collect();
+    let sample: Vec<&Case> = cases.iter().step_by(cases.len() / SAMPLE).copied().take(SAMPLE).collect();
+    let node = start();
+    let mut driver = Driver::new(&node);
+    let mut round = || {
+        sample.iter().for_each(|case| drop(driver.run(case)));
+        driver.settle();
+        assert_eq!(driver.neighbours(), None);
+        node.rss()
+    };
+    // The first rounds fill caches and the allocator's pages.
+    let warm = (0..ROUNDS / 4).map(|_| round()).max().expect("there are some");
+    let last = (0..ROUNDS * 3 / 4).map(|_| round()).last().expect("there are some");
+    // 64 bytes left behind by each call that ran to its budget would show.
+    assert!(last < warm + (4 << 20), "resident memory grew from {warm} to {last} bytes");
+}
+
+/// Runs a case as often as it takes to know, and says what is wrong.
+fn judge(driver: &mut Driver<'_>, case: &Case) -> Vec<String> {
+    let mut problems = Vec::new();
+    for _ in 0..TRIES {
+        let run = driver.run(case);
+        problems = wrong(&run, case);
+        problems.extend(driver.neighbours().map(|problem| format!("{}: neighbour {problem}", case.name)));
+        if problems.is_empty() {
+            break;
+        }
+    }
+    problems
+}
+
+fn wrong(run: &Run, case: &Case) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut note = |problem: String| problems.push(format!("{}: {problem}", case.name));
+    if !is_right(&run.verdict, &case.expect) {
+        note(format!("observed {}; expected {:?}", run.verdict, case.expect));
+    }
+    let refused = run.verdict.is_bad_script();
+    if let (Some(after), Some(expected)) = (&run.after, &case.after)
+        && !refused
+        && !is_right(after, expected)
+    {
+        note(format!("observed {after} afterwards; expected {expected:?}"));
+    }
+    if run.wall > Duration::from_millis(case.wall_ms) {
+        note(format!("took {:?}", run.wall));
+    }
+    if run.growth > GROWTH {
+        note(format!("memory grew by {} KiB", run.growth >> 10));
+    }
+    for text in &run.dirt {
+        note(format!("shows {:?}", text.chars().take(200).collect::<String>()));
+    }
+    problems
+}
+
+fn is_right(observed: &Observed, expected: &[Verdict]) -> bool {
+    expected.iter().any(|verdict| verdict.allows(observed))
+}
+
+/// Every actor runs, none has been restarted, and none ended but as it should.
+fn assert_unharmed(node: &Node, ended: Ended) {
+    let mut actors = 0;
+    for line in node.comet(&["ctl", "ps", "--json"]).lines() {
+        let actor: Json = serde_json::from_str(line).unwrap();
+        assert_eq!((&actor["restarts"], &actor["status"]), (&Json::from(0), &Json::from("running")), "{line}");
+        actors += 1;
+    }
+    assert!(actors >= 8, "{actors} actors");
+    let ended = ended.stop(node);
+    assert!(ended.is_empty(), "actors ended: {ended:#?}");
+    assert!(!node.stderr().contains("panicked"), "{}", node.stderr());
+}
+
+/// Actors that end while a test runs, told by the node's events.
+struct Ended {
+    child: std::process::Child,
+    lines: std::sync::mpsc::Receiver<String>,
+}
+
+impl Ended {
+    fn follow(node: &Node) -> Ended {
+        let mut command = node::comet();
+        command.args(["ctl", "events", "--json", "--data"]).arg(node.data());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = sync_channel(10_000);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _the_test_is_over = sender.send(line);
+            }
+        });
+        let ended = Ended { child, lines };
+        // Whoever follows hears what happens from now on: something has to happen until it hears.
+        eventually(Duration::from_secs(30), "events are followed", || {
+            load(node, "begun");
+            ended.lines.recv_timeout(Duration::from_millis(100)).is_ok()
+        });
+        ended
+    }
+
+    /// What ended until now.
+    fn stop(mut self, node: &Node) -> Vec<String> {
+        load(node, "over");
+        let mut heard = Vec::new();
+        while !heard.last().is_some_and(|line: &String| line.contains("\"over\"")) {
+            heard.push(self.lines.recv_timeout(Duration::from_secs(30)).expect("every event is told"));
+        }
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+        assert!(!heard.iter().any(|line| line.contains("\"missed\"")), "events were missed");
+        heard.retain(|line| ["\"ended\"", "\"escalated\""].iter().any(|kind| line.contains(kind)));
+        heard
+    }
+}
+
+/// Makes something happen that the events tell of.
+fn load(node: &Node, name: &str) {
+    let mut command = redis::cmd("ASO.SCRIPT");
+    let () = command.arg("LOAD").arg(name).arg("fn onGet() { 1 }").query(&mut node.connect()).unwrap();
+}
