@@ -33,7 +33,9 @@ fn table() -> Vec<Row> {
     let (section, _) = section.split_once("\n## ").expect("there is another after it");
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    rows.map(cells).map(|cells| Row { hop: cells[1].clone(), file: cells[2].clone(), message: cells[3].clone() }).collect()
+    rows.map(cells)
+        .map(|cells| Row { hop: cells[1].clone(), file: cells[2].clone(), message: cells[3].clone() })
+        .collect()
 }
 
 /// What stands between back-ticks.
@@ -98,7 +100,7 @@ fn a_traced_get_takes_the_hops_of_the_table() {
         hops.map(|(hop, _)| hop.clone()).collect::<Vec<_>>()
     };
     actix::System::new().block_on(async {
-        let mut asker = Asker::start(folder.path()).await;
+        let asker = Asker::start(folder.path()).await;
         let source = ScriptChoice::Source("fn onGet() { \"got\" }".into());
         let put = Put { script: Some(source), ..Put::plain(Value::Int(1)) };
         let stored = asker.ask(&key, Op::Put(Box::new(put)), None).await;
@@ -106,7 +108,7 @@ fn a_traced_get_takes_the_hops_of_the_table() {
         asker.node.tree.stop().await;
     });
     actix::System::new().block_on(async {
-        let mut asker = Asker::start(folder.path()).await;
+        let asker = Asker::start(folder.path()).await;
         let (asleep, hops) = asker.traced_get(&key).await;
         assert_eq!(hops, on_the_way(false), "a get on an object that sleeps on the disk");
         let (awake, hops) = asker.traced_get(&key).await;
@@ -123,7 +125,8 @@ fn every_file_that_the_page_names_is_there() {
     let text = architecture();
     let names = |word: &&str| {
         let extension = Path::new(word).extension().and_then(|it| it.to_str());
-        word.contains('/') && (word.ends_with('/') || extension.is_some_and(|it| ["rs", "md", "toml", "rhai"].contains(&it)))
+        word.contains('/')
+            && (word.ends_with('/') || extension.is_some_and(|it| ["rs", "md", "toml", "rhai"].contains(&it)))
     };
     let named: Vec<&str> = quoted(&text).into_iter().filter(names).collect();
     assert!(named.len() > 15, "{named:?}");

@@ -28,8 +28,21 @@ fn a_script_sees_the_functions_of_the_list_and_no_others() {
 fn nothing_is_there_that_leaves_the_sandbox() {
     let functions = functions();
     for banned in [
-        "eval", "import", "export", "sleep", "timestamp", "print", "debug", "curry", "call_native_fn", "is_shared",
-        "open", "read_file", "exec", "env", "http",
+        "eval",
+        "import",
+        "export",
+        "sleep",
+        "timestamp",
+        "print",
+        "debug",
+        "curry",
+        "call_native_fn",
+        "is_shared",
+        "open",
+        "read_file",
+        "exec",
+        "env",
+        "http",
     ] {
         let found = functions.lines().find(|line| line.split(['(', ' ', '.']).any(|word| word == banned));
         assert_eq!(found, None);

@@ -133,7 +133,7 @@ fn send(connection: &mut Connection, commands: &[Vec<String>]) -> Vec<Value> {
 fn work(node: &Node, number: u64, seed: u64) {
     let (mut chance, mut model) = (Chance(seed ^ (number + 1)), Model::default());
     let mut connection = node.connect();
-    for _ in 0..PIPELINES {
+    for pipeline in 0..PIPELINES {
         let depth = 1 + chance.below(DEEPEST);
         let commands: Vec<_> = (0..depth).map(|_| command(&mut chance, number)).collect();
         let answers = send(&mut connection, &commands);
@@ -142,9 +142,9 @@ fn work(node: &Node, number: u64, seed: u64) {
             let right = model.answer(words);
             assert!(
                 is(&right, got),
-                "seed {seed}, connection {number}, command {place} of {depth}: {words:?} is {right:?} and not {got:?}; \
-                 before it {:?}",
-                &commands[place.saturating_sub(6)..place]
+                "seed {seed}, connection {number}, pipeline {pipeline}, command {place} of {depth}: {words:?} is {right:?} \
+                 and not {got:?}; on this key before it: {:?}",
+                commands[..place].iter().filter(|before| before[1] == words[1]).collect::<Vec<_>>()
             );
         }
     }

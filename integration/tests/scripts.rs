@@ -35,7 +35,13 @@ fn scripts() -> Vec<PathBuf> {
     scripts
 }
 
-fn put(connection: &mut Connection, key: &str, value: &str, script: &str, options: &[&str]) -> Result<Value, RedisError> {
+fn put(
+    connection: &mut Connection,
+    key: &str,
+    value: &str,
+    script: &str,
+    options: &[&str],
+) -> Result<Value, RedisError> {
     cmd("ASO.PUT").arg(key).arg(value).arg("SCRIPT").arg(script).arg(options).query(connection)
 }
 
@@ -203,7 +209,9 @@ fn time_release_opens_when_its_time_has_come() {
 fn info(client: &mut Connection, key: &str) -> Json {
     let info: Option<std::collections::HashMap<String, Value>> = cmd("ASO.INFO").arg(key).query(client).unwrap();
     let Some(info) = info else { return Json::Null };
-    info.into_iter().filter_map(|(name, value)| redis::from_redis_value::<i64>(value).ok().map(|it| (name, it))).collect()
+    info.into_iter()
+        .filter_map(|(name, value)| redis::from_redis_value::<i64>(value).ok().map(|it| (name, it)))
+        .collect()
 }
 
 #[test]

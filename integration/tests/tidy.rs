@@ -6,11 +6,17 @@ use std::process::Command;
 const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_FUNCTION: usize = 60;
 const COLUMNS: usize = 120;
+/// The formatter leaves comments and texts alone: lines with one may be this much longer. Rows of a table, in a comment
+/// or of a test, may be as long as they need.
+const COLUMNS_OF_TEXT: usize = 125;
 /// The slides' bound for the sandbox's own code, its tests not counted.
 const LINES_OF_THE_SANDBOX: usize = 5_000;
 
 /// Functions that may be longer, and why.
-const LONG: [(&str, &str); 0] = [];
+const LONG: [(&str, &str); 2] = [
+    ("actors/aso/benches/sandbox.rs::sources", "a table of scripts"),
+    ("actors/aso/src/sandbox/tests/natives.rs::functions_do_what_their_lines_say", "a table of calls and results"),
+];
 
 /// The one file with `unsafe`: a global allocator has no other way.
 const ALLOCATOR: &str = "actors/aso/src/sandbox/allocator.rs";
@@ -37,18 +43,22 @@ struct Source {
 
 fn sources() -> Vec<Source> {
     let rust = files().into_iter().filter(|name| Path::new(name).extension().is_some_and(|it| it == "rs"));
-    let sources: Vec<_> = rust
-        .map(|name| Source { text: std::fs::read_to_string(root().join(&name)).unwrap(), name })
-        .collect();
+    let sources: Vec<_> =
+        rust.map(|name| Source { text: std::fs::read_to_string(root().join(&name)).unwrap(), name }).collect();
     assert!(sources.len() > 100, "{} Rust files", sources.len());
     sources
 }
 
 impl Source {
+    /// Whether the whole file is about tests.
+    fn is_test(&self) -> bool {
+        ["/tests/", "/benches/", "/tests.rs"].iter().any(|part| self.name.contains(part))
+    }
+
     /// The lines before the unit tests at the file's end, numbered from 1. Of a file of tests, none.
     fn product(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = ["/tests/", "/benches/", "/tests.rs"].iter().any(|part| self.name.contains(part));
-        let lines = self.text.lines().take_while(|line| !line.starts_with("mod tests {"));
+        let tests = self.is_test();
+        let lines = self.text.lines().take_while(|line| !line.ends_with("mod tests {"));
         lines.enumerate().filter(move |_| !tests).map(|(index, line)| (index + 1, line))
     }
 }
@@ -82,9 +92,9 @@ fn functions(source: &Source) -> Vec<(String, usize)> {
     for (number, line) in source.text.lines().enumerate() {
         let indentation = line.len() - line.trim_start().len();
         let words = line.trim_start().trim_start_matches("pub").trim_start_matches(|letter| letter != ' ').to_owned();
-        let starts = [line.trim_start(), words.trim_start()].iter().any(|rest| {
-            ["fn ", "async fn ", "const fn ", "unsafe fn "].iter().any(|start| rest.starts_with(start))
-        });
+        let starts = [line.trim_start(), words.trim_start()]
+            .iter()
+            .any(|rest| ["fn ", "async fn ", "const fn ", "unsafe fn "].iter().any(|start| rest.starts_with(start)));
         if starts && !line.trim_end().ends_with(';') && !line.trim_end().ends_with('}') {
             let name = line.split("fn ").nth(1).unwrap_or_default();
             let name = name.split(['(', '<']).next().unwrap_or_default().to_owned();
@@ -140,7 +150,9 @@ fn no_line_is_longer_than_it_may_be() {
     let mut problems = Vec::new();
     for source in sources() {
         for (number, line) in source.text.lines().enumerate() {
-            if line.chars().count() > COLUMNS {
+            let is_row = line.starts_with("//! |") || source.is_test() && line.contains('"');
+            let most = if line.contains("//") || line.contains('"') { COLUMNS_OF_TEXT } else { COLUMNS };
+            if line.chars().count() > most && !is_row {
                 problems.push(format!("{}:{}", source.name, number + 1));
             }
         }
@@ -170,7 +182,9 @@ fn only_the_allocator_is_unsafe() {
     let mut problems = Vec::new();
     for source in sources() {
         let lines = source.text.lines().enumerate();
-        let unsafe_lines = lines.filter(|(_, line)| code(line).split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| word == "unsafe"));
+        let unsafe_lines = lines.filter(|(_, line)| {
+            code(line).split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| word == "unsafe")
+        });
         if source.name == ALLOCATOR {
             assert!(unsafe_lines.count() > 0, "{ALLOCATOR} is not the exception any more");
         } else {

@@ -139,7 +139,8 @@ pub struct Host<A: Actor> {
     path: Arc<str>,
     mailbox: usize,
     guard: Guard,
-    held: Option<VecDeque<Held<A>>>,
+    /// Boxed, because hardly any actor is ever suspended, and there are many.
+    held: Option<Box<VecDeque<Held<A>>>>,
     handled: usize,
 }
 
@@ -165,7 +166,7 @@ impl<A: Actor> Host<A> {
     }
 
     fn resume(&mut self, context: &mut Context<A>) {
-        for work in self.held.take().into_iter().flatten() {
+        for work in self.held.take().into_iter().flat_map(|held| *held) {
             work(self, context);
         }
     }

@@ -15,7 +15,7 @@ pub enum Exit {
     /// It was asked to stop, or stopped by itself, having finished its work.
     Stopped,
     /// One of its handlers, hooks or futures panicked.
-    Panicked(Panic),
+    Panicked(Box<Panic>),
     /// It answered no probe in time; whatever it holds is abandoned.
     Stuck,
     /// It did not stop in the time that its specification allows; whatever it holds is abandoned.
@@ -123,7 +123,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let exit = if std::thread::panicking() {
-            Exit::Panicked(LAST_PANIC.with_borrow_mut(Option::take).unwrap_or_default())
+            Exit::Panicked(Box::new(LAST_PANIC.with_borrow_mut(Option::take).unwrap_or_default()))
         } else {
             std::mem::replace(&mut self.exit, Exit::Lost)
         };

@@ -93,3 +93,13 @@ impl Dues {
         self.tick.into_iter().chain(self.expiry).min()
     }
 }
+
+/// What an object's script reference reads as for people: its name, or the short hash.
+impl std::fmt::Display for ScriptRef {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.follows {
+            Some(name) => formatter.write_str(name),
+            None => formatter.write_str(&self.hash.short()),
+        }
+    }
+}

@@ -62,8 +62,10 @@ pub struct Hop {
 }
 
 impl Trace {
-    /// Notes a hop.
+    /// Notes a hop. Of `node/aso/shard-3`, the number is left out.
     pub fn hop(&self, actor: &str, message: &'static str) {
+        let unnumbered = actor.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        let actor = unnumbered.strip_suffix('-').unwrap_or(actor);
         let hop = Hop { actor: actor.to_owned(), message };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(hop);
     }

@@ -44,8 +44,8 @@ pub(crate) struct Object {
     former: Former,
     pipeline: Pipeline,
     flush: Flush,
-    retiring: Option<Retiring>,
-    birth: Option<Birth>,
+    retiring: Option<Box<Retiring>>,
+    birth: Option<Box<Birth>>,
     processor: Allowance,
     calls: u32,
     failures: u32,
@@ -66,9 +66,6 @@ struct Flush {
     dirty: bool,
     /// The shard knows, and will ask for it.
     queued: bool,
-    /// What the disk had before the last flush, and how many writes had been sent by then.
-    before: Former,
-    sent: u64,
 }
 
 /// The put that made the object, to be answered once it is durable.
@@ -109,7 +106,7 @@ impl Object {
 
     /// An object that a put has just made, in the place of what `former` says.
     pub fn born(local: Rc<Local>, key: Key, scripted: Scripted, former: Former, birth: Birth) -> Self {
-        Object { birth: Some(birth), ..Object::stored(local, key, scripted, former) }
+        Object { birth: Some(Box::new(birth)), ..Object::stored(local, key, scripted, former) }
     }
 
     fn extras(&mut self) -> &mut Extras {
@@ -136,7 +133,7 @@ impl Object {
     fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
         match call.op {
             Op::Flush => return self.flush(responder),
-            Op::Unflushed => return self.unflushed(context),
+            Op::Unflushed(before) => return self.unflushed(before, context),
             Op::Retire { force } => return self.retire(force, responder, context),
             _ => self.end_if_expired(context),
         }
@@ -157,7 +154,7 @@ impl Object {
             Op::Log => {
                 self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())));
             }
-            Op::Flush | Op::Unflushed | Op::Retire { .. } => unreachable!("handled above"),
+            Op::Flush | Op::Unflushed(_) | Op::Retire { .. } => unreachable!("handled above"),
         }
     }
 
@@ -333,7 +330,7 @@ impl Object {
 impl Actor for Object {
     fn started(&mut self, context: &mut Context<Self>) {
         if let Some(birth) = self.birth.take() {
-            self.first_write(birth, context);
+            self.first_write(*birth, context);
         }
     }
 }

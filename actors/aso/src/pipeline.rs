@@ -14,7 +14,8 @@ use comet_kernel::directory::CallResponder;
 pub(crate) struct Pipeline {
     sent: u64,
     done: u64,
-    waiting: VecDeque<(u64, CallResponder, Reply)>,
+    /// Boxed, because most objects have nothing waiting most of the time, and there are many.
+    waiting: Option<Box<VecDeque<(u64, CallResponder, Reply)>>>,
 }
 
 impl Pipeline {
@@ -29,24 +30,28 @@ impl Pipeline {
         if self.is_idle() {
             responder.answer(Ok(reply));
         } else {
-            self.waiting.push_back((self.sent, responder, reply));
+            self.waiting.get_or_insert_default().push_back((self.sent, responder, reply));
         }
     }
 
     /// The write of this number is durable, and so is every one before it.
     pub fn done(&mut self, number: u64) {
         self.done = self.done.max(number);
-        while self.waiting.front().is_some_and(|(awaited, ..)| *awaited <= self.done) {
-            if let Some((_, responder, reply)) = self.waiting.pop_front() {
+        let Some(waiting) = &mut self.waiting else { return };
+        while waiting.front().is_some_and(|(awaited, ..)| *awaited <= self.done) {
+            if let Some((_, responder, reply)) = waiting.pop_front() {
                 responder.answer(Ok(reply));
             }
+        }
+        if waiting.is_empty() {
+            self.waiting = None;
         }
     }
 
     /// A write failed: nothing that was built on it can be answered for.
     pub fn fail(&mut self, reason: &str) {
         self.done = self.sent;
-        for (_, responder, _) in self.waiting.drain(..) {
+        for (_, responder, _) in self.waiting.take().into_iter().flat_map(|waiting| *waiting) {
             responder.answer(Err(Refusal::Unavailable(reason.to_owned())));
         }
     }

@@ -78,7 +78,7 @@ pub(crate) fn decide(
         }),
         Op::Quarantine(_) => Ok(Verdict::Answer(Reply::Value(Value::Bool(false)))),
         // A plain value has no handlers that could have changed it.
-        Op::Flush | Op::Unflushed => Ok(Verdict::Answer(Reply::Absent)),
+        Op::Flush | Op::Unflushed(_) => Ok(Verdict::Answer(Reply::Absent)),
         // Nobody hosts a plain value; there is nothing to write out.
         Op::Retire { .. } => Ok(Verdict::Answer(Reply::Retired)),
     }

@@ -23,8 +23,8 @@ pub(super) fn source(template: &[u8], lines: &[&str]) -> Result<Vec<u8>, String>
         return Err(format!("{} places for {} generators", pieces.len() - 1, generators.len()));
     }
     let repeated: Vec<Option<Vec<u8>>> = generators.iter().map(Generator::repeated).collect();
-    let fixed = pieces.iter().map(|piece| piece.len()).sum::<usize>()
-        + repeated.iter().flatten().map(Vec::len).sum::<usize>();
+    let fixed =
+        pieces.iter().map(|piece| piece.len()).sum::<usize>() + repeated.iter().flatten().map(Vec::len).sum::<usize>();
     let mut source = pieces[0].to_vec();
     for ((generator, repeated), piece) in generators.iter().zip(repeated).zip(&pieces[1..]) {
         source.extend(match (generator, repeated) {
@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_generated_is_an_error() {
-        for (template, line) in [("@@", "repeat x y"), ("@@", "twice 2 y"), ("", "repeat 1 y"), ("@@", "repeat 1 \\q")] {
+        for (template, line) in [("@@", "repeat x y"), ("@@", "twice 2 y"), ("", "repeat 1 y"), ("@@", "repeat 1 \\q")]
+        {
             assert!(source(template.as_bytes(), &[line]).is_err(), "{line}");
         }
     }

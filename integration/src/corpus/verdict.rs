@@ -59,8 +59,7 @@ pub enum Observed {
 
 /// First words that stand for a failing script or a request that is wrong in itself.
 const FAILURES: [&str; 3] = ["FAILED", "ERR", "WRONGTYPE"];
-const WORDS: [&str; 8] =
-    ["BUDGET", "REFUSED", "ERR", "BADSCRIPT", "TOOBIG", "LIMITED", "QUARANTINED", "UNAVAILABLE"];
+const WORDS: [&str; 8] = ["BUDGET", "REFUSED", "ERR", "BADSCRIPT", "TOOBIG", "LIMITED", "QUARANTINED", "UNAVAILABLE"];
 
 impl Verdict {
     /// The alternatives of a header.

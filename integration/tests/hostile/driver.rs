@@ -84,6 +84,18 @@ impl<'a> Driver<'a> {
         Run { verdict, after, wall, growth, dirt }
     }
 
+    /// Puts the same object and reads it so often.
+    pub fn hammer(&mut self, case: &Case, times: usize) {
+        let name = format!("{}/hammered", case.name);
+        let key = name.clone().into_bytes();
+        let mut attack = Attack { driver: self, case, key, name, wall: Duration::ZERO };
+        for _ in 0..times {
+            attack.put();
+            attack.get(case.payload.as_deref());
+        }
+        self.lines.clear();
+    }
+
     /// Reads the neighbours. What is wrong with their answers, if anything is.
     pub fn neighbours(&mut self) -> Option<String> {
         self.reads += 1;
@@ -269,4 +281,3 @@ impl Attack<'_, '_> {
 fn acts(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
-

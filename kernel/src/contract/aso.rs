@@ -15,13 +15,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, UnixMillis};
-use crate::contract::storage::WriteError;
+use crate::contract::storage::{Former, WriteError};
 use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::identity::{Caller, ScriptHash};
 use crate::key::Key;
 use crate::message::Message;
-use crate::record::{Record, ScriptRef};
+use crate::record::Record;
 use crate::reply::Pending;
 use crate::request::Request;
 use crate::value::Value;
@@ -68,8 +68,8 @@ pub enum Op {
     Quarantine(bool),
     /// Sends what handlers changed to storage. Sent by its shard only. Answers [`Reply::Flushing`].
     Flush,
-    /// What was sent last by [`Op::Flush`] did not reach the disk. Sent by its shard only. Answers [`Reply::Absent`].
-    Unflushed,
+    /// What was sent by [`Op::Flush`] did not reach the disk. Sent by its shard only. Not answered.
+    Unflushed(Before),
     /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`], or
     /// [`Reply::Kept`] if the object does not want to go: it holds parked requests, or the store takes no writes.
     Retire {
@@ -93,7 +93,7 @@ impl Op {
             Op::Tick => "Tick",
             Op::Quarantine(_) => "Quarantine",
             Op::Flush => "Flush",
-            Op::Unflushed => "Unflushed",
+            Op::Unflushed(_) => "Unflushed",
             Op::Retire { .. } => "Retire",
         }
     }
@@ -184,6 +184,15 @@ pub enum Edit {
     AddFloat(f64),
 }
 
+/// How an object stood before a flush: the shard keeps it for the object until the flush is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// What the disk had.
+    pub former: Former,
+    /// How many writes had been sent.
+    pub sent: u64,
+}
+
 /// What an object answers.
 #[derive(Debug)]
 pub enum Reply {
@@ -218,7 +227,7 @@ pub enum Reply {
         next: Option<UnixMillis>,
     },
     /// The write that was sent, if there was something to write.
-    Flushing(Option<Pending<Result<(), WriteError>>>),
+    Flushing(Option<Box<(Pending<Result<(), WriteError>>, Before)>>),
     /// The object's actor has written out everything and ends.
     Retired,
 }
@@ -490,16 +499,6 @@ impl Service {
             drop_script: Handle::vacant(clock),
             rollback_script: Handle::vacant(clock),
             clear: Handle::vacant(clock),
-        }
-    }
-}
-
-/// What an object's script reference reads as for people: its name, or the short hash.
-impl std::fmt::Display for ScriptRef {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.follows {
-            Some(name) => formatter.write_str(name),
-            None => formatter.write_str(&self.hash.short()),
         }
     }
 }

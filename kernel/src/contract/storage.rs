@@ -20,6 +20,7 @@ use crate::identity::ScriptHash;
 use crate::key::Key;
 use crate::message::Message;
 use crate::record::{Dues, Record};
+use crate::request::Request;
 
 /// Puts or removes one record, and keeps the index of what is due and the count of objects in step, in one atomic
 /// step. Answers once the change is as durable as `storage.durability` promises.
@@ -57,6 +58,8 @@ impl Former {
 pub struct Read {
     /// Which object.
     pub key: Key,
+    /// The request that it is read for, if there is one: whoever traces that sees this hop.
+    pub request: Option<Request>,
 }
 
 /// Reads keys in their order in the database.
@@ -171,6 +174,15 @@ pub enum ReadError {
     Failed(String),
 }
 
+impl Message for Read {
+    type Reply = Result<Option<Arc<Record>>, ReadError>;
+    const NAME: &'static str = "storage::Read";
+
+    fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+}
+
 macro_rules! messages {
     ($($message:ident -> $reply:ty;)*) => { $(
         impl Message for $message {
@@ -184,7 +196,6 @@ messages! {
     Write -> Result<(), WriteError>;
     WriteScript -> Result<(), WriteError>;
     Clear -> Result<(), WriteError>;
-    Read -> Result<Option<Arc<Record>>, ReadError>;
     Scan -> Result<Page, ReadError>;
     ReadDues -> Result<Vec<(UnixMillis, Key)>, ReadError>;
     ReadScript -> Result<Option<Arc<str>>, ReadError>;

@@ -99,7 +99,7 @@ impl Object {
             return Ok(Decision::NotWanted);
         }
         plain::check_size(&put.value)?;
-        self.may_change(caller, context)?;
+        self.may_change(caller)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if !scripted.script.handles(Handler::Update) {
             return Ok(Decision::Replace);
@@ -116,7 +116,7 @@ impl Object {
     }
 
     /// The checks before anything that changes the object from outside.
-    fn may_change(&mut self, caller: &Caller, context: &mut Context<Self>) -> Result<(), Refusal> {
+    fn may_change(&mut self, caller: &Caller) -> Result<(), Refusal> {
         self.upgrade();
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         plain::check_owner(scripted.owner.as_deref(), caller)?;
@@ -130,7 +130,7 @@ impl Object {
         edit: &Edit,
         context: &mut Context<Self>,
     ) -> Result<Value, Refusal> {
-        self.may_change(caller, context)?;
+        self.may_change(caller)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let value = plain::apply_edit(Some(&scripted.state.value()), edit)?;
         if scripted.script.handles(Handler::Update) {
@@ -151,7 +151,7 @@ impl Object {
 
     /// `onRemove`, and the end of the object.
     pub(super) fn remove(&mut self, caller: &Caller, responder: CallResponder, context: &mut Context<Self>) {
-        let allowed = self.may_change(caller, context).and_then(|()| {
+        let allowed = self.may_change(caller).and_then(|()| {
             let Body::Scripted(scripted) = &self.body else { return Ok(()) };
             if !scripted.script.handles(Handler::Remove) {
                 return Ok(());
@@ -215,7 +215,7 @@ impl Object {
     }
 
     /// Takes over a newer version of the script that the object follows, before its next event.
-    fn upgrade(&mut self, _context: &mut Context<Self>) {
+    fn upgrade(&mut self) {
         let Body::Scripted(scripted) = &mut self.body else { return };
         let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
         let named = named.clone();

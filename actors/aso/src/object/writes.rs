@@ -3,7 +3,7 @@
 //! A put, an update or a removal is written at once and answered when it is durable. What handlers change otherwise is
 //! written behind: the first change sets a flush, and every change until then goes with it.
 
-use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::contract::aso::{Before, Refusal, Reply};
 use comet_kernel::contract::storage::{Former, Write, WriteError};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
@@ -103,26 +103,27 @@ impl Object {
     pub(super) fn flush(&mut self, responder: CallResponder) {
         self.flush.queued = false;
         // Once the store was cleared, what this object holds must not come back.
-        let pending = (self.flush.dirty && self.epoch == self.local.epoch.get()).then(|| self.write_behind()).flatten();
-        responder.answer(Ok(Reply::Flushing(pending)));
+        let wanted = self.flush.dirty && self.epoch == self.local.epoch.get();
+        let under_way = wanted.then(|| self.write_behind()).flatten();
+        responder.answer(Ok(Reply::Flushing(under_way.map(Box::new))));
     }
 
-    fn write_behind(&mut self) -> Option<Pending<Result<(), WriteError>>> {
+    fn write_behind(&mut self) -> Option<(Pending<Result<(), WriteError>>, Before)> {
         let record = self.record();
         let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: true };
         let Ok(pending) = self.local.env.storage.write.ask(write) else {
             self.changed();
             return None;
         };
-        (self.flush.before, self.flush.sent) = (self.former, self.pipeline.sent());
+        let before = Before { former: self.former, sent: self.pipeline.sent() };
         self.written(record.as_deref());
-        Some(pending)
+        Some((pending, before))
     }
 
-    /// The last flush did not reach the disk. The state is kept and tried again, unless a later write was built upon it.
-    pub(super) fn unflushed(&mut self, context: &mut Context<Self>) {
-        if self.pipeline.sent() == self.flush.sent {
-            self.former = self.flush.before;
+    /// A flush did not reach the disk. The state is kept and tried again, unless a later write was built upon it.
+    pub(super) fn unflushed(&mut self, before: Before, context: &mut Context<Self>) {
+        if self.pipeline.sent() == before.sent {
+            self.former = before.former;
             self.changed();
         } else {
             self.fail("an earlier write failed", context);
@@ -141,7 +142,7 @@ impl Object {
     /// Writes out what is pending, answers, and ends. Unless it is forced to go, an object that holds parked requests
     /// stays.
     pub(super) fn retire(&mut self, force: bool, responder: CallResponder, context: &mut Context<Self>) {
-        self.retiring = Some(Retiring { responder, force });
+        self.retiring = Some(Box::new(Retiring { responder, force }));
         if let Some(extras) = &mut self.extras {
             if force {
                 extras.end_parked(&Refusal::Unavailable("the node stops".to_owned()));
@@ -150,12 +151,12 @@ impl Object {
             }
         }
         if self.flush.dirty && self.epoch == self.local.epoch.get() {
-            let Some(pending) = self.write_behind() else { return self.refuse_to_retire(context) };
+            let Some((pending, before)) = self.write_behind() else { return self.refuse_to_retire(context) };
             let number = self.pipeline.send();
             context.then(pending, move |object, outcome, context| {
                 match failure(outcome.map_err(CallError::from)) {
                     None => object.pipeline.done(number),
-                    Some(_) => return object.unwritten(context),
+                    Some(_) => return object.unwritten(before, context),
                 }
                 object.retire_if_done(context);
             });
@@ -164,8 +165,8 @@ impl Object {
     }
 
     /// What was to be written before the object retires was not.
-    fn unwritten(&mut self, context: &mut Context<Self>) {
-        self.former = self.flush.before;
+    fn unwritten(&mut self, before: Before, context: &mut Context<Self>) {
+        self.former = before.former;
         self.pipeline.fail("the store takes no writes");
         self.changed();
         self.refuse_to_retire(context);

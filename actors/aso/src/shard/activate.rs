@@ -26,8 +26,9 @@ impl Shard {
     /// Reads a key that is not in memory. Calls on it wait until it is.
     pub(super) fn load(&mut self, call: Call, responder: CallResponder, died: bool, context: &mut Context<Self>) {
         let key = call.key.clone();
+        let wanted = Read { key: key.clone(), request: Some(call.request.clone()) };
         self.busy.insert(key.clone(), Busy::Loading(Waiting::from([(call, responder)])));
-        let (env, epoch, wanted) = (self.local.env.clone(), self.local.epoch.get(), key.clone());
+        let (env, epoch) = (self.local.env.clone(), self.local.epoch.get());
         let reading = async move { read(&env, wanted, died).await };
         context.then(reading, move |shard, loaded, context| {
             // A clearing has taken the waiting calls over.
@@ -152,7 +153,9 @@ impl Shard {
             match present {
                 None if !shard.behind.contains(&key) => shard.drain_on_nothing(&key, waiting, context),
                 present => {
-                    present.into_iter().for_each(|record| shard.remember(&key, record));
+                    if let Some(record) = present {
+                        shard.remember(&key, record);
+                    }
                     shard.drain(waiting, context);
                 }
             }
@@ -162,14 +165,14 @@ impl Shard {
 }
 
 /// Reads a key's record, and the script that it runs.
-async fn read(env: &Env, key: Key, died: bool) -> Result<Loaded, Refusal> {
+async fn read(env: &Env, wanted: Read, died: bool) -> Result<Loaded, Refusal> {
     if died {
         // What the dead actor had sent to the writer must be on the disk before the reader looks: an empty write stands
         // behind it in the same mailbox.
         let barrier = WriteScript { sources: Vec::new(), name: None };
         let _refused_or_done = env.storage.write_script.call(barrier).await;
     }
-    let read = env.storage.read.call(Read { key }).await;
+    let read = env.storage.read.call(wanted).await;
     let record = read.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
     let Some(record) = record else { return Ok(Loaded::Nothing) };
     let Some(active) = record.active.as_deref() else { return Ok(Loaded::Plain(record)) };

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
+use comet_kernel::contract::aso::{Before, Call, Op, Refusal, Reply};
 use comet_kernel::contract::storage::{Former, Write, WriteError};
 use comet_kernel::directory::HandedOn;
 use comet_kernel::reply::pair;
@@ -26,7 +26,7 @@ const REST: u32 = 2;
 type Keys = HashMap<Key, Former, ahash::RandomState>;
 type Written = Result<(), WriteError>;
 type Asked = Vec<(Key, Pending<Result<Reply, Refusal>>)>;
-type UnderWay = Vec<(Key, Pending<Written>)>;
+type UnderWay<T> = Vec<(Key, Pending<Written>, T)>;
 
 /// The plain values that the disk does not have yet, each with what it has of them; and what is under way.
 #[derive(Debug, Default)]
@@ -41,8 +41,8 @@ pub(super) struct Behind {
 
 /// What did not reach the disk.
 struct Failed {
-    plain: Vec<Key>,
-    objects: Vec<Key>,
+    plain: Vec<(Key, ())>,
+    objects: Vec<(Key, Before)>,
 }
 
 impl Behind {
@@ -109,8 +109,8 @@ impl Shard {
         let begun = self.local.env.now();
         let epoch = self.local.epoch.get();
         let outcome = async move {
-            let objects = outcomes(writes_of(asked).await).await;
-            Failed { plain: outcomes(under_way).await, objects }
+            let objects = failed(writes_of(asked).await).await;
+            Failed { plain: failed(under_way).await, objects }
         };
         context.then(outcome, move |shard, failed, context| {
             let took = shard.local.env.now().since(begun);
@@ -145,7 +145,7 @@ impl Shard {
         matches!(env.directory.hand_on(call, responder), HandedOn::Done).then_some(pending)
     }
 
-    fn send_plain(&mut self) -> UnderWay {
+    fn send_plain(&mut self) -> UnderWay<()> {
         let keys: Vec<Key> = self.behind.dirty.keys().take(CHUNK).cloned().collect();
         let mut under_way = Vec::with_capacity(keys.len());
         for key in keys {
@@ -153,7 +153,7 @@ impl Shard {
             let record = self.local.env.directory.settled(&key);
             let write = Write { key: key.clone(), record, former, behind: true };
             match self.local.env.storage.write.ask(write) {
-                Ok(pending) => under_way.push((key.clone(), pending)),
+                Ok(pending) => under_way.push((key.clone(), pending, ())),
                 Err(_full_or_vacant) => {
                     self.behind.dirty.insert(key, former);
                     break;
@@ -166,36 +166,37 @@ impl Shard {
 
     fn give_back(&mut self, failed: &Failed) {
         let mut sent = std::mem::take(&mut self.behind.sent);
-        for key in &failed.plain {
+        for (key, ()) in &failed.plain {
             // The disk has what it had before, whatever was noted for the key meanwhile.
             if let Some((key, former)) = sent.remove_entry(key) {
                 self.behind.dirty.insert(key, former);
             }
         }
-        for key in &failed.objects {
+        for (key, before) in &failed.objects {
             // Who has died meanwhile starts from the disk anyway.
-            let _told = self.say(key.clone(), Op::Unflushed);
+            let _told = self.say(key.clone(), Op::Unflushed(*before));
         }
     }
 }
 
 /// The writes that objects sent.
-async fn writes_of(asked: Asked) -> UnderWay {
+async fn writes_of(asked: Asked) -> UnderWay<Before> {
     let mut writes = Vec::with_capacity(asked.len());
     for (key, pending) in asked {
         if let Ok(Ok(Reply::Flushing(Some(write)))) = pending.await {
-            writes.push((key, write));
+            let (write, before) = *write;
+            writes.push((key, write, before));
         }
     }
     writes
 }
 
-/// The keys whose writes failed.
-async fn outcomes(under_way: UnderWay) -> Vec<Key> {
+/// The keys whose writes failed, with what is kept of them.
+async fn failed<T>(under_way: UnderWay<T>) -> Vec<(Key, T)> {
     let mut failed = Vec::new();
-    for (key, pending) in under_way {
+    for (key, pending, kept) in under_way {
         if !matches!(pending.await, Ok(Ok(()))) {
-            failed.push(key);
+            failed.push((key, kept));
         }
     }
     failed

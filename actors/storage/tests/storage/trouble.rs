@@ -137,7 +137,7 @@ async fn a_writer_that_panics_loses_nothing_that_it_answered() {
     }
     node.put_when_possible("last", plain("last")).await;
     for name in ["k0", "k1", "k2", "last"] {
-        until("a reader", async || node.service.read.call(Read { key: key(name) }).await.is_ok()).await;
+        until("a reader", async || node.service.read.call(Read { key: key(name), request: None }).await.is_ok()).await;
         assert_eq!(node.get(name).await, Ok(Some(plain(name))));
     }
     assert_eq!(node.get("lost").await, Ok(None));
@@ -161,7 +161,7 @@ async fn a_writer_that_was_given_up_as_stuck_can_neither_write_nor_shut_the_gate
     .await;
     until("a successor", async || {
         clock.advance(Duration::from_millis(500));
-        node.service.read.call(Read { key: key("a") }).await.is_ok()
+        node.service.read.call(Read { key: key("a"), request: None }).await.is_ok()
     })
     .await;
     node.put("b", plain("after"), None).await.expect("written");
