@@ -109,7 +109,7 @@ impl Case {
             }
             match *word {
                 "drive" => case.drive = text.split(", ").map(op).collect::<Result<_, _>>()?,
-                "value" => case.value = (*text).to_owned(),
+                "value" => case.value = text.to_string(),
                 "payload" => case.payload = Some((*text).to_owned()),
                 "repeat" => case.repeat = number(text)?,
                 "expect" => case.expect = Verdict::alternatives(text)?,

@@ -1,5 +1,7 @@
 //! `ARCHITECTURE.md` against the node: a traced get takes the hops of its table, and every file that it names is there.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The clients that people have: redis-cli, redis-benchmark, redis-py and the Rust `redis` crate find what they expect.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

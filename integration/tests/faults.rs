@@ -1,6 +1,8 @@
 //! What goes wrong around a node: its configuration, its port, its directory, its disk, its clients' bytes. Whatever it is,
 //! the node says what and what to do, and serves on if it runs.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
@@ -363,7 +365,9 @@ fn ten_thousand_commands_without_reading_an_answer_are_all_answered_in_the_end()
     let mut sender = stream.try_clone().unwrap();
     let sending =
         std::thread::spawn(move || sender.write_all("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".repeat(COMMANDS).as_bytes()));
-    let _served_beside = (0..20).for_each(|_| serves(&node));
+    for _ in 0..20 {
+        serves(&node);
+    }
     let peak = node.peak_rss();
     let answer = format!("$1000\r\n{value}\r\n");
     let mut answers = vec![0; answer.len() * COMMANDS];

@@ -1,6 +1,8 @@
 //! Scripts that change under objects in use: no read is lost and no state, a bad version goes by itself, a broken one never
 //! comes.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -25,23 +27,23 @@ fn version(number: u64) -> String {
 }
 
 /// A file with a script, for the command line.
-struct Script(TempDir, PathBuf);
+struct Script(PathBuf, #[expect(dead_code, reason = "removes the folder when it is dropped")] TempDir);
 
 impl Script {
     fn new(name: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join(name).with_extension("rhai");
-        Script(folder, path)
+        Script(path, folder)
     }
 
     fn load(&self, node: &Node, name: &str, source: &str) {
-        std::fs::write(&self.1, source).unwrap();
+        std::fs::write(&self.0, source).unwrap();
         let told = node.comet(&["script", "load", name, self.path()]);
         assert!(told.starts_with(&format!("{name} is ")), "{told}");
     }
 
     fn path(&self) -> &str {
-        self.1.to_str().unwrap()
+        self.0.to_str().unwrap()
     }
 }
 
@@ -253,7 +255,7 @@ fn pinned_objects_stay_where_they_are_and_the_others_follow_back_and_forth() {
     put(&mut connection, "pinned", "tally", &["PIN"]);
     let info: serde_json::Value = serde_json::from_str(&node.comet(&["info", "follows", "--json"])).unwrap();
     put(&mut connection, "by-hash", info["hash"].as_str().unwrap(), &[]);
-    let mut all = |connection: &mut Connection| ["follows", "pinned", "by-hash"].map(|key| read(connection, key).0);
+    let all = |connection: &mut Connection| ["follows", "pinned", "by-hash"].map(|key| read(connection, key).0);
     assert_eq!(all(&mut connection), [1, 1, 1]);
     script.load(&node, "tally", &version(2));
     assert_eq!(all(&mut connection), [2, 1, 1]);

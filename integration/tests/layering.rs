@@ -1,6 +1,8 @@
 //! Who may import whom, asked of cargo: `integration → ops → actors/* → kernel`, dev-dependencies included, and one door
 //! each for the heavy dependencies.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

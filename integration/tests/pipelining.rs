@@ -1,6 +1,8 @@
 //! Deep pipelines: whatever is sent without waiting behaves as if each command were carried out before the next, as a model
 //! of a few lines does it.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::collections::HashMap;
 
 use comet_integration::node::Node;

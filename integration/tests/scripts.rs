@@ -1,5 +1,7 @@
 //! The applications of `scripts/`, each driven through a client as its header says, and what holds for all of them.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;

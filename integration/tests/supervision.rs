@@ -1,6 +1,10 @@
 //! A whole node under supervision: it answers its operator when it answers nobody else, and whatever actor is stopped,
 //! restarted or held back under load, nothing acknowledged is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -88,8 +92,13 @@ struct Account {
     counted: u64,
 }
 
-/// Writes and reads on keys of its own until it is told to stop.
-fn work(node: &Node, name: usize, stop: &AtomicBool) -> Account {
+/// A connection as soon as the gateway takes one.
+fn connect_patiently(node: &Node) -> Connection {
+    look(PATIENCE, || node.client().get_connection().ok()).expect("the gateway comes back")
+}
+
+/// Writes and reads on keys of its own until it is told to stop. Tells when the first round is done.
+fn work(node: &Node, name: usize, stop: &AtomicBool, started: &Barrier) -> Account {
     let mut account = Account::default();
     let mut connection = node.connect();
     let mut number = 0;
@@ -107,10 +116,11 @@ fn work(node: &Node, name: usize, stop: &AtomicBool) -> Account {
                 assert!(count > account.counted, "a count of reads goes up: {count} after {}", account.counted);
                 account.counted = count;
             }
-            Err(error) if error.is_io_error() || error.is_connection_dropped() => {
-                connection = look(PATIENCE, || node.client().get_connection().ok()).expect("the gateway comes back");
-            }
+            Err(error) if error.is_io_error() || error.is_connection_dropped() => connection = connect_patiently(node),
             Err(_) => {}
+        }
+        if number == 1 {
+            started.wait();
         }
     }
     account
@@ -119,32 +129,28 @@ fn work(node: &Node, name: usize, stop: &AtomicBool) -> Account {
 /// Has clients work while `trouble` is made; nothing that they were told may be untrue afterwards.
 fn lose_nothing(node: &Node, trouble: impl FnOnce()) {
     const CLIENTS: usize = 3;
-    let mut connection = node.connect();
+    let mut connection = connect_patiently(node);
     for name in 0..CLIENTS {
         let () = connection.del(format!("count:{name}")).unwrap();
         put(&mut connection, &format!("reads:{name}"), "SCRIPT", "read_counter");
     }
-    let stop = AtomicBool::new(false);
+    let (stop, started) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
     let accounts: Vec<Account> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|name| {
-                scope.spawn({
-                    let (node, stop) = (&node, &stop);
-                    move || work(node, name, stop)
-                })
-            })
-            .collect();
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(trouble));
+        let (stop, started) = (&stop, &started);
+        let start = |name| scope.spawn(move || work(node, name, stop, started));
+        let clients: Vec<_> = (0..CLIENTS).map(start).collect();
+        started.wait();
+        let made = catch_unwind(AssertUnwindSafe(trouble));
         stop.store(true, Ordering::Relaxed);
         let accounts = clients.into_iter().map(|client| client.join().unwrap()).collect();
-        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        made.unwrap_or_else(|panic| resume_unwind(panic));
         accounts
     });
-    let mut connection = look(PATIENCE, || node.client().get_connection().ok()).expect("the node serves");
+    let mut connection = connect_patiently(node);
     for (name, account) in accounts.iter().enumerate() {
-        let counted: u64 = connection.get(format!("count:{name}")).unwrap();
+        let counted: Option<u64> = connection.get(format!("count:{name}")).unwrap();
         let possible = account.acknowledged..=account.acknowledged + account.open;
-        assert!(possible.contains(&counted), "{counted} counted: {account:?}");
+        assert!(possible.contains(&counted.unwrap_or(0)), "{counted:?} counted: {account:?}");
         let latest: Option<u64> = connection.get(format!("latest:{name}")).unwrap();
         assert!(latest >= account.written, "{latest:?} is the latest: {account:?}");
         assert!(count(&mut connection, &format!("reads:{name}")) > account.counted, "{account:?}");
@@ -227,7 +233,8 @@ fn five_failures_turn_the_handlers_of_an_object_off_until_the_operator_releases_
     let refused = connection.set::<_, _, ()>("endless", "w").unwrap_err();
     assert_eq!(refused.code(), Some("QUARANTINED"), "{refused}");
     assert_eq!(count(&mut connection, "other"), 1, "nobody else is touched");
-    assert!(node.comet(&["ctl", "quarantine"]).contains("endless"));
+    // The list is read from the disk, which follows what handlers do within the flush interval.
+    eventually(PATIENCE, "the operator sees it", || node.comet(&["ctl", "quarantine"]).contains("endless"));
     assert!(!node.comet(&["ctl", "quarantine"]).contains("other"));
 
     node.kill9();
@@ -313,7 +320,7 @@ fn more_objects_than_fit_into_memory_leave_it_and_come_back_with_their_state() {
         assert_eq!(wrong.map(|at| (at, &answers[at])), None, "in round {round}");
     }
     let resident = node.peak_rss() >> 20;
-    assert!(resident < 256, "{resident} MiB for a memory of 16 MiB");
+    assert!(resident < 200, "{resident} MiB for a memory of 16 MiB");
     eventually(PATIENCE, "what is in memory fits into it", || {
         figure(&node, "aso", "Memory", "bytes").as_u64().unwrap() <= 16 << 20
     });

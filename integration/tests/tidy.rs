@@ -1,5 +1,7 @@
 //! The rules of the house that no compiler knows.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

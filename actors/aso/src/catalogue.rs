@@ -38,7 +38,7 @@ pub(crate) struct Named {
 pub(crate) struct Version {
     pub script: Arc<Script>,
     /// Whether there is something to go back to.
-    pub watched: bool,
+    watched: bool,
     calls: AtomicU64,
     failures: AtomicU64,
     watched_failures: AtomicU32,
@@ -137,6 +137,11 @@ impl Named {
 }
 
 impl Version {
+    /// Whether there is something to go back to, and more of the first calls failed than may.
+    pub fn is_bad(&self) -> bool {
+        self.watched && self.watched_failures.load(Ordering::Relaxed) > TOLERATED_FAILURES
+    }
+
     /// Handler calls and failures so far.
     pub fn counts(&self) -> (u64, u64) {
         (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comet_kernel::contract::storage::WriteScript;
 use comet_kernel::contract::timer::Arm;
 use comet_kernel::contract::{limiter, storage, timer};
 use comet_kernel::directory::Directory;
@@ -49,6 +50,13 @@ impl Env {
 
     pub fn unix(&self) -> UnixMillis {
         self.kernel.clock.unix()
+    }
+
+    /// Waits until what was sent to storage before is on the disk or refused: an empty write stands behind it in the same
+    /// mailbox. Whether that one was done.
+    pub async fn barrier(self: Arc<Self>) -> bool {
+        let empty = WriteScript { sources: Vec::new(), name: None };
+        matches!(self.storage.write_script.call(empty).await, Ok(Ok(())))
     }
 
     /// Longest life of an object, if there is a limit.

@@ -82,6 +82,8 @@ fn library(env: &Arc<Env>, settings: &Settings, service: &aso::Service) -> Actor
         .serves(&service.clear)
         .serves(&env.fetch)
         .serves(&env.suspect)
+        // It takes no message while it waits for storage.
+        .unprobed()
 }
 
 fn shard(env: &Arc<Env>, number: usize, thread: &Thread) -> ActorSpec<Shard> {

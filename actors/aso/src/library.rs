@@ -74,39 +74,16 @@ impl Library {
     /// waits, so that no object runs a built-in script in the place of a loaded version of the same name.
     fn read_names(&mut self, context: &mut Context<Self>) {
         let env = self.env.clone();
-        let read = async move {
-            let names = env.storage.read_names.call(ReadNames).await;
-            let mut sources = BTreeMap::new();
-            for (_, versions) in names.iter().flatten().flatten() {
-                let Some(newest) = versions.last() else { continue };
-                let source = env.storage.read_script.call(ReadScript { hash: newest.hash }).await;
-                sources.insert(newest.hash, source.ok().and_then(Result::ok).flatten());
+        context.hold(async move { stored_names(&env).await }, |library, names, context| {
+            for (name, versions, source) in names {
+                library.adopt_stored(&name, versions, source.as_deref());
             }
-            (names, sources)
-        };
-        context.hold(read, |library, (names, sources), context| match names {
-            Ok(Ok(names)) => {
-                for (name, versions) in names {
-                    library.adopt_stored(&name, versions, &sources);
-                }
-                library.adopt_built_in();
-                library.look_into_folder(context);
-            }
-            failed => {
-                tracing::warn!(?failed, "the named scripts cannot be read yet");
-                let clock = library.env.kernel.clock.clone();
-                context.after(&clock, RETRY, Library::read_names);
-            }
+            library.adopt_built_in();
+            library.look_into_folder(context);
         });
     }
 
-    fn adopt_stored(
-        &mut self,
-        name: &Arc<str>,
-        versions: Vec<NamedVersion>,
-        sources: &BTreeMap<ScriptHash, Option<Arc<str>>>,
-    ) {
-        let source = versions.last().and_then(|newest| sources.get(&newest.hash)).and_then(Option::as_deref);
+    fn adopt_stored(&mut self, name: &Arc<str>, versions: Vec<NamedVersion>, source: Option<&str>) {
         match source.map(|source| self.env.sandbox.compile(source)) {
             Some(Ok(script)) => {
                 self.adopt(name, script);
@@ -160,6 +137,10 @@ impl Library {
             Err(error) => return responder.answer(Err(error)),
         };
         let hash = script.hash();
+        if versions.last().is_some_and(|present| present.hash == hash) {
+            return responder.answer(Ok(hash));
+        }
+        let versions = self.with_version(versions, &load, hash);
         let text = format!("version {} loaded by {}", hash.short(), load.by);
         let sources = vec![load.source.clone()];
         self.commit(load.name, sources, versions, script, text, context, move |outcome| {
@@ -167,7 +148,7 @@ impl Library {
         });
     }
 
-    /// Checks a load and compiles it.
+    /// Checks a load and compiles it. Gives the versions that the name has now.
     fn prepare(&self, load: &LoadScript) -> Result<(Arc<Script>, Vec<NamedVersion>), LibraryError> {
         if !is_name(&load.name) {
             return Err(LibraryError::BadName(load.name.to_string()));
@@ -178,12 +159,15 @@ impl Library {
         let script = self.env.sandbox.compile(&load.source).map_err(|error| {
             LibraryError::BadScript(format!("{}:{}:{}: {}", load.name, error.line, error.column, error.message))
         })?;
-        let script = self.env.catalogue.keep(script);
-        let mut versions = self.versions_with_built_in(&load.name);
-        versions.push(NamedVersion { hash: script.hash(), origin: load.by.clone(), loaded: self.env.unix() });
+        Ok((self.env.catalogue.keep(script), self.versions_with_built_in(&load.name)))
+    }
+
+    /// One version more; the oldest is forgotten if there are too many.
+    fn with_version(&self, mut versions: Vec<NamedVersion>, load: &LoadScript, hash: ScriptHash) -> Vec<NamedVersion> {
+        versions.push(NamedVersion { hash, origin: load.by.clone(), loaded: self.env.unix() });
         let surplus = versions.len().saturating_sub(limits::SCRIPT_VERSIONS);
         versions.drain(..surplus);
-        Ok((script, versions))
+        versions
     }
 
     /// The versions of a name; the built-in one, if there is one, is the first.
@@ -379,9 +363,8 @@ impl Handler<RollbackScript> for Library {
 impl Handler<Suspect> for Library {
     fn handle(&mut self, Suspect(named): Suspect, responder: Responder<()>, context: &mut Context<Self>) {
         responder.answer(());
-        let version = named.current();
         // By the time the word arrives another version may be in place.
-        if !version.watched {
+        if !named.current().is_bad() {
             return;
         }
         let why = "by itself: more than a tenth of its first calls failed".to_owned();
@@ -411,22 +394,52 @@ impl Handler<Clear> for Library {
     /// Holds every shard, has the store cleared, and lets the shards go on.
     fn handle(&mut self, _: Clear, responder: Responder<Result<(), Refusal>>, context: &mut Context<Self>) {
         let env = self.env.clone();
-        context.then(async move { clear(&env).await }, |_, outcome, _| responder.answer(outcome));
+        // One at a time: what the end of one lets happen, another must not clear from the disk alone.
+        context.hold(async move { clear(&env).await }, |_, outcome, _| responder.answer(outcome));
     }
 }
 
 async fn clear(env: &Env) -> Result<(), Refusal> {
+    let outcome = clear_behind_shards(env).await;
+    for shard in &env.releases {
+        // One that is being started holds nothing back.
+        let _released = shard.call(Release).await;
+    }
+    outcome
+}
+
+async fn clear_behind_shards(env: &Env) -> Result<(), Refusal> {
     let unavailable = |error: CallError| Refusal::Unavailable(error.to_string());
     for shard in &env.holds {
         shard.call(Hold).await.map_err(unavailable)?;
     }
-    let cleared = env.storage.clear.call(storage::Clear).await;
-    let disarmed = env.timer.disarm_all.call(DisarmAll).await;
-    for shard in &env.releases {
-        shard.call(Release).await.map_err(unavailable)?;
+    let cleared = env.storage.clear.call(storage::Clear).await.map_err(unavailable)?;
+    cleared.map_err(|error| Refusal::Unavailable(error.to_string()))?;
+    env.timer.disarm_all.call(DisarmAll).await.map_err(unavailable)
+}
+
+/// A name, its versions, and the source of the newest.
+type StoredName = (Arc<str>, Vec<NamedVersion>, Option<Arc<str>>);
+
+/// Every stored name; tries until storage answers.
+async fn stored_names(env: &Env) -> Vec<StoredName> {
+    let names = loop {
+        match env.storage.read_names.call(ReadNames).await {
+            Ok(Ok(names)) => break names,
+            failed => tracing::warn!(?failed, "the named scripts cannot be read yet"),
+        }
+        env.kernel.clock.sleep(RETRY).await;
+    };
+    let mut stored = Vec::with_capacity(names.len());
+    for (name, versions) in names {
+        let mut source = None;
+        if let Some(newest) = versions.last() {
+            let read = env.storage.read_script.call(ReadScript { hash: newest.hash }).await;
+            source = read.ok().and_then(Result::ok).flatten();
+        }
+        stored.push((name, versions, source));
     }
-    cleared.map_err(unavailable)?.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-    disarmed.map_err(unavailable)
+    stored
 }
 
 async fn find_or_store(env: &Env, choice: ScriptChoice) -> Result<Arc<Script>, Refusal> {

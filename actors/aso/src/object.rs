@@ -26,13 +26,14 @@ use crate::env::Local;
 use crate::library::Fetch;
 use crate::pipeline::Pipeline;
 use crate::plain::{self, Circumstances, Verdict};
+use crate::sandbox::Actions;
 
 pub(crate) use self::extras::quarantine_intensity;
 pub(crate) use self::scripted::{Found, Scripted, footprint};
 pub(crate) use self::writes::{failure, waits};
 
-/// Microseconds of processor time that an object may use before it asks the limiter for more.
-const FIRST_PROCESSOR_LEASE: i32 = 10_000;
+/// An object may use the processor time of so many whole calls before the limiter has granted it any.
+const FIRST_PROCESSOR_LEASE_CALLS: i32 = 2;
 
 /// One active storage object.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ struct Flush {
 pub(crate) struct Birth {
     pub responder: CallResponder,
     pub reply: Reply,
-    pub actions: crate::sandbox::Actions,
+    pub actions: Actions,
 }
 
 /// The shard's wish that the object goes.
@@ -87,6 +88,7 @@ impl Object {
     /// An object as it was stored.
     pub fn stored(local: Rc<Local>, key: Key, scripted: Scripted, former: Former) -> Self {
         let epoch = local.epoch.get();
+        let processor = FIRST_PROCESSOR_LEASE_CALLS * local.env.settings.cpu_ms as i32 * 1_000;
         Object {
             local,
             key,
@@ -97,7 +99,7 @@ impl Object {
             flush: Flush::default(),
             retiring: None,
             birth: None,
-            processor: Allowance::new(FIRST_PROCESSOR_LEASE),
+            processor: Allowance::new(processor),
             calls: 0,
             failures: 0,
             extras: None,
@@ -133,9 +135,17 @@ impl Object {
     fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
         match call.op {
             Op::Flush => return self.flush(responder),
-            Op::Unflushed(before) => return self.unflushed(before, context),
+            Op::Unflushed(before) => return self.unflushed(before),
             Op::Retire { force } => return self.retire(force, responder, context),
-            _ => self.end_if_expired(context),
+            _ => {}
+        }
+        if self.pipeline.is_full() {
+            let text = "too much is waiting for the object; try again".to_owned();
+            return responder.answer(Err(Refusal::Unavailable(text)));
+        }
+        self.end_if_expired();
+        if matches!(call.op, Op::Get { .. } | Op::Put(_) | Op::Edit(_) | Op::Remove | Op::Tick) {
+            self.upgrade(context);
         }
         if !matches!(self.body, Body::Scripted(_)) {
             return self.act_as_plain(call, responder, context);
@@ -163,15 +173,19 @@ impl Object {
         self.pipeline.answer(responder, reply);
     }
 
-    fn end_if_expired(&mut self, context: &mut Context<Self>) {
+    /// Nobody waits for the end of a life: it goes to the disk with the next flush. Who reads the record there sees that it
+    /// has ended.
+    fn end_if_expired(&mut self) {
         let expires = match &self.body {
             Body::Gone => None,
             Body::Plain(record) => record.expires,
             Body::Scripted(scripted) => scripted.expires,
         };
         if expires.is_some_and(|end| end <= self.local.env.unix()) {
-            // Should the store refuse, the record stays, and is found to be expired by whoever reads it next.
-            let _refused = self.change(Body::Gone, context);
+            self.body = Body::Gone;
+            self.forsake_parked();
+            self.changed();
+            self.leave();
         }
     }
 
@@ -187,7 +201,7 @@ impl Object {
             Ok(Verdict::Answer(reply)) => self.answer(responder, reply),
             Ok(Verdict::Write(record, reply)) => {
                 let body = record.map_or(Body::Gone, |record| Body::Plain(Arc::new(record)));
-                self.change_and_answer(body, responder, reply, context);
+                self.change_and_answer(body, Actions::default(), responder, reply, context);
             }
             Ok(Verdict::Conceive(put)) => self.replace(caller, put, responder, context),
         }
@@ -222,14 +236,14 @@ impl Object {
             ..Record::plain(self.local.next_version(replaced), put.value)
         };
         let reply = Reply::Stored { former: self.former_record() };
-        self.change_and_answer(Body::Plain(Arc::new(record)), responder, reply, context);
+        self.change_and_answer(Body::Plain(Arc::new(record)), Actions::default(), responder, reply, context);
     }
 
     /// A scripted object that is new in this place: carries out what its `onPut` asked for, and writes it.
     fn install(
         &mut self,
         mut scripted: Scripted,
-        mut actions: crate::sandbox::Actions,
+        mut actions: Actions,
         responder: CallResponder,
         reply: Reply,
         context: &mut Context<Self>,
@@ -238,11 +252,15 @@ impl Object {
             scripted.set_timer(seconds, &self.local);
         }
         let gone = std::mem::take(&mut actions.delete_self);
-        self.extras = None;
+        let body = if gone { Body::Gone } else { Body::Scripted(Box::new(scripted)) };
+        if let Err(refusal) = self.change(body, context) {
+            return responder.answer(Err(refusal));
+        }
+        self.forsake_parked();
+        self.extras = self.extras.take().and_then(|extras| extras.successor()).map(Box::new);
         (self.calls, self.failures) = (0, 0);
         self.carry_out(actions);
-        let body = if gone { Body::Gone } else { Body::Scripted(Box::new(scripted)) };
-        self.change_and_answer(body, responder, reply, context);
+        self.answer(responder, reply);
     }
 
     /// Has the library read a script, and handles the put again. The mailbox waits.
@@ -282,19 +300,13 @@ impl Object {
         if end == scripted.expires {
             return self.answer(responder, Reply::Value(Value::Bool(lifetime != Lifetime::Endless)));
         }
-        let mut record = scripted.record();
-        record.expires = end;
         let reply = Reply::Value(Value::Bool(true));
-        let gone = record.expired(now.now);
-        let former = scripted.expires;
-        self.with_scripted(|scripted| scripted.expires = end);
-        let written = if gone { self.change(Body::Gone, context) } else { self.write_now(context) };
-        match written {
+        if end.is_some_and(|end| end <= now.now) {
+            return self.change_and_answer(Body::Gone, Actions::default(), responder, reply, context);
+        }
+        match self.write_with(context, |scripted| scripted.expires = end) {
             Ok(()) => self.answer(responder, reply),
-            Err(refusal) => {
-                self.with_scripted(|scripted| scripted.expires = former);
-                responder.answer(Err(refusal));
-            }
+            Err(refusal) => responder.answer(Err(refusal)),
         }
     }
 
@@ -318,10 +330,7 @@ impl Object {
     /// An edit changes the value of an object and leaves its script and state, unless its `onUpdate` decides otherwise.
     fn edit(&mut self, caller: &Arc<Caller>, edit: &Edit, responder: CallResponder, context: &mut Context<Self>) {
         match self.edited(caller, edit, context) {
-            Ok(value) => match self.write_now(context) {
-                Ok(()) => self.answer(responder, Reply::Value(value)),
-                Err(refusal) => responder.answer(Err(refusal)),
-            },
+            Ok(value) => self.answer(responder, Reply::Value(value)),
             Err(refusal) => responder.answer(Err(refusal)),
         }
     }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use comet_kernel::contract::aso::{Refusal, Reply};
 use comet_kernel::directory::CallResponder;
+use comet_kernel::limits;
 
 /// The writes under way of one key, and the answers that wait for them.
 #[derive(Debug, Default)]
@@ -19,6 +20,12 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
+    /// A pipeline whose writes are numbered on from here, so that what comes late about the writes of an earlier one is
+    /// not taken for word about its own.
+    pub fn after(number: u64) -> Self {
+        Pipeline { sent: number, done: number, ..Pipeline::default() }
+    }
+
     /// Counts a write out; gives its number.
     pub fn send(&mut self) -> u64 {
         self.sent += 1;
@@ -56,6 +63,16 @@ impl Pipeline {
         }
     }
 
+    /// Whether it is known that the write of this number is durable, or it was another pipeline's.
+    pub fn is_done(&self, number: u64) -> bool {
+        number <= self.done
+    }
+
+    /// Whether so many answers wait that no more calls may be taken.
+    pub fn is_full(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.len() >= limits::SHARED_MAILBOX)
+    }
+
     /// Whether no write is under way.
     pub fn is_idle(&self) -> bool {
         self.sent == self.done
@@ -64,5 +81,23 @@ impl Pipeline {
     /// How many writes were sent.
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word_of_an_earlier_pipeline_is_not_taken_for_word_of_a_later_one() {
+        let mut earlier = Pipeline::default();
+        let late = [earlier.send(), earlier.send()];
+        earlier.done(late[1]);
+        let mut later = Pipeline::after(late[1]);
+        let own = later.send();
+        assert!(late.iter().all(|number| later.is_done(*number)), "there is nothing to learn from them");
+        assert!(!later.is_done(own) && !later.is_idle());
+        later.done(own);
+        assert!(later.is_idle());
     }
 }

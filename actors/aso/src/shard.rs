@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Refusal};
-use comet_kernel::contract::storage::Former;
+use comet_kernel::contract::storage::{Former, Read};
 use comet_kernel::directory::{CallResponder, HandedOn};
 use comet_kernel::events::Kind;
 use comet_kernel::exit::Exit;
@@ -79,8 +79,8 @@ enum Busy {
     Loading(Waiting),
     /// Its plain value is being changed.
     Changing(Changing),
-    /// Its object writes out what is pending.
-    Retiring(Door<Call>, Waiting),
+    /// Its object, which takes so many bytes, writes out what is pending.
+    Retiring(Door<Call>, usize, Waiting),
 }
 
 /// A plain value with writes under way.
@@ -106,6 +106,8 @@ pub(crate) struct Shard {
     /// Calls that wait for the end of a clearing.
     held: Option<Waiting>,
     behind: Behind,
+    /// The highest number that a write of a plain value was given.
+    last_write: u64,
     /// Objects still to be retired before the shard stops.
     leaving: Vec<Key>,
 }
@@ -126,6 +128,7 @@ impl Shard {
             deaths: HashMap::default(),
             held: None,
             behind: Behind::default(),
+            last_write: 0,
             leaving: Vec::new(),
         }
     }
@@ -135,11 +138,14 @@ impl Shard {
             return wait(held, limits::SHARED_MAILBOX, call, responder);
         }
         match self.busy.get_mut(&call.key) {
-            Some(Busy::Loading(waiting) | Busy::Retiring(_, waiting)) => {
+            Some(Busy::Loading(waiting) | Busy::Retiring(_, _, waiting)) => {
                 wait(waiting, limits::WAITING_PER_KEY, call, responder);
             }
             Some(Busy::Changing(changing)) if !changing.deferred.is_empty() => {
                 wait(&mut changing.deferred, limits::WAITING_PER_KEY, call, responder);
+            }
+            Some(Busy::Changing(changing)) if changing.pipeline.is_full() => {
+                wait(&mut Waiting::new(), 0, call, responder);
             }
             Some(Busy::Changing(_)) => self.act_on_changing(call, responder, context),
             None => self.find(call, responder, context),
@@ -155,12 +161,18 @@ impl Shard {
             HandedOn::Nothing(call, responder) if self.behind.contains(&call.key) => {
                 self.act_on_settled(call, responder, None, context);
             }
-            HandedOn::Nothing(call, responder) => self.load(call, responder, false, context),
+            HandedOn::Nothing(call, responder) => self.load_for(call, responder, false, context),
             HandedOn::Dead(call, responder) => {
                 self.local.env.directory.remove(&call.key);
-                self.load(call, responder, true, context);
+                self.load_for(call, responder, true, context);
             }
         }
+    }
+
+    /// Has a key read for the call that needs it first.
+    fn load_for(&mut self, call: Call, responder: CallResponder, unsettled: bool, context: &mut Context<Self>) {
+        let wanted = Read { key: call.key.clone(), request: Some(call.request.clone()) };
+        self.load(wanted, Waiting::from([(call, responder)]), unsettled, context);
     }
 
     /// Handles calls that waited, in order. What cannot be handled yet waits again.
@@ -181,11 +193,8 @@ impl Shard {
         }
     }
 
+    /// The next call finds its door closed, and knows from that how to read it again.
     fn object_died(&mut self, key: Key, exit: &Exit) {
-        let directory = &self.local.env.directory;
-        if directory.is_active(&key) && directory.is_dead(&key) {
-            directory.remove(&key);
-        }
         self.local.env.kernel.events.publish(Kind::Ended, format!("object {key}"), exit.to_string());
         // Bounded by what can die within the time that counts; a shard with more faults than that has other worries.
         if self.deaths.len() >= limits::SYSTEM_MAILBOX {
@@ -210,6 +219,7 @@ impl Actor for Shard {
         let door = context.door(&meter);
         assert!(self.local.shard.set(door).is_ok(), "a shard starts once");
         self.forget_former_life();
+        self.await_former_life(context);
         self.sweep_later(context);
         self.flush_later(self.local.env.flush_interval, context);
     }
@@ -247,7 +257,7 @@ impl Handler<Hold> for Shard {
         let mut waiting = Waiting::new();
         for (_, busy) in self.busy.drain() {
             match busy {
-                Busy::Loading(calls) | Busy::Retiring(_, calls) => waiting.extend(calls),
+                Busy::Loading(calls) | Busy::Retiring(_, _, calls) => waiting.extend(calls),
                 Busy::Changing(mut changing) => {
                     changing.pipeline.fail("the store was cleared meanwhile");
                     waiting.extend(changing.deferred);
@@ -284,12 +294,31 @@ impl Shard {
         }
     }
 
+    /// What a former life had sent to storage must be on the disk before anything is read.
+    fn await_former_life(&mut self, context: &mut Context<Self>) {
+        self.held = Some(Waiting::new());
+        let epoch = self.local.epoch.get();
+        context.then(self.local.env.clone().barrier(), move |shard, _, context| {
+            if shard.local.epoch.get() == epoch {
+                shard.release(context);
+            }
+        });
+    }
+
     /// Takes every key of this shard out of the directory: those of a former life, or those that are being cleared.
     fn forget_former_life(&self) {
         let directory = &self.local.env.directory;
         for key in directory.keys_of(self.number, false) {
             directory.remove(&key);
         }
+    }
+}
+
+/// Runs however the shard ends. What its objects still have in their mailboxes must not be written any more: the next
+/// life of the shard starts from the disk.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.local.epoch.set(self.local.epoch.get() + 1);
     }
 }
 

@@ -90,8 +90,10 @@ impl Verdict {
             (Verdict::AnyValue, Observed::Value(_))
             | (Verdict::Absent, Observed::Absent)
             | (Verdict::Parked, Observed::Parked)
-            | (Verdict::Ok, Observed::Ok | Observed::Value(_) | Observed::Absent)
-            | (Verdict::Ok, Observed::Ticked { failed: false })
+            | (
+                Verdict::Ok,
+                Observed::Ok | Observed::Value(_) | Observed::Absent | Observed::Ticked { failed: false },
+            )
             | (Verdict::Kept, Observed::Kept) => true,
             (Verdict::Error { word, .. }, Observed::Ticked { failed }) => (word != "REFUSED") == *failed,
             (Verdict::Error { word, rest }, Observed::Error { word: other, rest: text }) => {

@@ -1,8 +1,11 @@
-//! Every hostile script against one whole node: the verdict, the time, the memory, the neighbours.
+//! Every hostile script against one whole node: the verdict, the time, the memory, the neighbours. Those that need a copy
+//! from another node wait for the network.
 //!
 //! The node's processor account is wide open, so that it does not answer for the sandbox; quarantine is as it is by
-//! default, because some cases are about it. What is slow or large is run again, twice at most: a machine that was busy
-//! with something else cannot be told from an overrun by one look, and an overrun comes back.
+//! default, because some cases are about it. What is slow is run again, twice at most: a machine that was busy with
+//! something else cannot be told from an overrun by one look, and an overrun comes back.
+
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
 mod driver;
 mod line;
@@ -24,7 +27,7 @@ const GROWTH: u64 = 16 << 20;
 /// By how much the resident memory may differ after a thousand runs: what the allocator and the database's caches do by
 /// themselves. Four kilobytes left behind by each run would show.
 const FLAT: u64 = 4 << 20;
-/// How often a case is run before it counts as too slow or too large.
+/// How often a case is run before it counts as too slow.
 const TRIES: usize = 3;
 
 fn start() -> Node {
@@ -75,10 +78,14 @@ fn a_thousand_runs_of_one_script_leave_the_memory_flat() {
     let quick: Vec<Case> = cases.into_iter().filter(|case| quick(case, &mut driver)).collect();
     for case in quick.iter().step_by(quick.len() / SAMPLE) {
         driver.hammer(case, 100);
-        let warm = node.rss();
-        driver.hammer(case, 1_000);
-        let last = node.rss();
-        assert!(last < warm + FLAT, "{}: resident memory grew from {warm} to {last} bytes", case.name);
+        let mut grew = Vec::new();
+        // What the node does by itself may grow once; a leak goes on.
+        while grew.len() < TRIES && grew.iter().all(|growth| *growth >= FLAT) {
+            let warm = node.rss();
+            driver.hammer(case, 1_000);
+            grew.push(node.rss().saturating_sub(warm));
+        }
+        assert!(grew.iter().any(|growth| *growth < FLAT), "{}: resident memory grew by {grew:?}", case.name);
         driver.settle();
     }
 }
@@ -94,7 +101,9 @@ fn a_thousand_runs_leave_the_memory_flat() {
     let node = start();
     let mut driver = Driver::new(&node);
     let mut round = || {
-        sample.iter().for_each(|case| drop(driver.run(case)));
+        for case in &sample {
+            driver.run(case);
+        }
         driver.settle();
         assert_eq!(driver.neighbours(), None);
         node.rss()
@@ -112,9 +121,11 @@ fn judge(driver: &mut Driver<'_>, case: &Case) -> Vec<String> {
         let run = driver.run(case);
         problems = wrong(&run, case);
         problems.extend(driver.neighbours().map(|problem| format!("{}: neighbour {problem}", case.name)));
-        if problems.is_empty() {
+        // What has grown is there already when the case is run again.
+        if problems.is_empty() || run.growth > GROWTH {
             break;
         }
+        println!("tried again: {}", problems.join("; "));
     }
     problems
 }

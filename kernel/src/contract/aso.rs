@@ -15,14 +15,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, UnixMillis};
-use crate::contract::storage::{Former, WriteError};
+use crate::contract::storage::{Before, Flushing};
 use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::identity::{Caller, ScriptHash};
 use crate::key::Key;
 use crate::message::Message;
 use crate::record::Record;
-use crate::reply::Pending;
 use crate::request::Request;
 use crate::value::Value;
 
@@ -184,15 +183,6 @@ pub enum Edit {
     AddFloat(f64),
 }
 
-/// How an object stood before a flush: the shard keeps it for the object until the flush is done.
-#[derive(Clone, Copy, Debug)]
-pub struct Before {
-    /// What the disk had.
-    pub former: Former,
-    /// How many writes had been sent.
-    pub sent: u64,
-}
-
 /// What an object answers.
 #[derive(Debug)]
 pub enum Reply {
@@ -227,7 +217,7 @@ pub enum Reply {
         next: Option<UnixMillis>,
     },
     /// The write that was sent, if there was something to write.
-    Flushing(Option<Box<(Pending<Result<(), WriteError>>, Before)>>),
+    Flushing(Option<Box<Flushing>>),
     /// The object's actor has written out everything and ends.
     Retired,
 }

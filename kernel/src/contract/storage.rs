@@ -20,6 +20,7 @@ use crate::identity::ScriptHash;
 use crate::key::Key;
 use crate::message::Message;
 use crate::record::{Dues, Record};
+use crate::reply::Pending;
 use crate::request::Request;
 
 /// Puts or removes one record, and keeps the index of what is due and the count of objects in step, in one atomic
@@ -51,6 +52,18 @@ impl Former {
     pub fn of(record: Option<&Record>) -> Self {
         Former { present: record.is_some(), dues: record.map(Record::dues).unwrap_or_default() }
     }
+}
+
+/// A write that an object has sent, and how it stood before.
+pub type Flushing = (Pending<Result<(), WriteError>>, Before);
+
+/// How an object stood before a flush: the shard keeps it for the object until the flush is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// What the disk had.
+    pub former: Former,
+    /// How many writes had been sent.
+    pub sent: u64,
 }
 
 /// Reads one record.

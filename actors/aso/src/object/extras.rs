@@ -19,6 +19,8 @@ pub(crate) struct Extras {
     requests: VecDeque<(Moment, CallResponder)>,
     log: VecDeque<String>,
     failures: Option<Failures>,
+    /// Whether it is seen to that parked requests time out.
+    pub waking: bool,
     /// A version of the script that the object's `onUpgrade` refused.
     pub refused_upgrade: Option<comet_kernel::ScriptHash>,
 }
@@ -51,14 +53,20 @@ impl Extras {
         taken
     }
 
-    /// Ends the requests that were parked too long ago.
-    pub fn time_out(&mut self, now: Moment, patience: Duration) {
+    /// Ends the requests that were parked too long ago. How long the next one may still wait, if there is one.
+    pub fn time_out(&mut self, now: Moment, patience: Duration) -> Option<Duration> {
         while self.requests.front().is_some_and(|(since, _)| now.since(*since) >= patience) {
             if let Some((_, responder)) = self.requests.pop_front() {
                 self.callers.remove(0);
                 responder.answer(Err(Refusal::TimedOut(patience.as_millis() as u64)));
             }
         }
+        self.requests.front().map(|(since, _)| patience.saturating_sub(now.since(*since)))
+    }
+
+    /// What is left for an object that takes this one's place.
+    pub fn successor(&self) -> Option<Extras> {
+        self.waking.then(|| Extras { waking: true, ..Extras::default() })
     }
 
     /// Ends every parked request.
@@ -74,6 +82,18 @@ impl Extras {
         self.log.extend(lines);
         let surplus = self.log.len().saturating_sub(limits::LOG_LINES);
         self.log.drain(..surplus);
+    }
+
+    /// Appends a line of the node's own, which may quote a script: what could act on a terminal is taken out.
+    pub fn note(&mut self, line: &str) {
+        let printable = line.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+        let mut room = limits::LOG_LINE_BYTES;
+        let fitting = printable.take_while(|letter| {
+            let fits = letter.len_utf8() <= room;
+            room = room.saturating_sub(letter.len_utf8());
+            fits
+        });
+        self.append(vec![fitting.collect()]);
     }
 
     /// The log ring, oldest line first.

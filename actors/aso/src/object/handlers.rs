@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Edit, Put, Refusal, Reply};
+use comet_kernel::contract::aso::{Budget, Edit, Put, Refusal, Reply};
 use comet_kernel::contract::limiter::{Lease, Subject};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
@@ -29,7 +29,6 @@ impl Object {
         responder: CallResponder,
         context: &mut Context<Self>,
     ) {
-        self.upgrade();
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if scripted.quarantined || !scripted.script.handles(Handler::Get) {
             let value = scripted.state.value();
@@ -55,11 +54,21 @@ impl Object {
     fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, context: &mut Context<Self>) {
         let now = self.local.env.now();
         self.extras().park(caller, responder, now);
-        let patience = Duration::from_secs(self.local.env.settings.parked_seconds);
+        if !std::mem::replace(&mut self.extras().waking, true) {
+            let patience = Duration::from_secs(self.local.env.settings.parked_seconds);
+            self.time_out_later(patience, patience, context);
+        }
+    }
+
+    /// Ends requests that were parked too long ago, for as long as there are any.
+    fn time_out_later(&mut self, wait: Duration, patience: Duration, context: &mut Context<Self>) {
         let clock = self.local.env.kernel.clock.clone();
-        context.after(&clock, patience, move |object, _| {
+        context.after(&clock, wait, move |object, context| {
             let now = object.local.env.now();
-            object.extras().time_out(now, patience);
+            match object.extras().time_out(now, patience) {
+                Some(wait) => object.time_out_later(wait, patience, context),
+                None => object.extras().waking = false,
+            }
         });
     }
 
@@ -78,19 +87,14 @@ impl Object {
                 self.answer(responder, Reply::Kept { present });
             }
             Ok(Decision::Replace) => self.replace(caller, put, responder, context),
-            Ok(Decision::Keep(state, mut actions)) => {
-                // Whoever was parked for this update is answered with it: when it is durable.
-                let replies = std::mem::take(&mut actions.replies);
-                let outcome = self.commit(state, actions, context).and_then(|()| self.write_now(context));
-                match outcome {
-                    Err(refusal) => responder.answer(Err(refusal)),
-                    Ok(()) => {
-                        self.reply_to_parked(replies);
-                        let present = self.former_record();
-                        self.answer(responder, Reply::Kept { present });
-                    }
+            // Whoever was parked for this update is answered with it: when it is durable.
+            Ok(Decision::Keep(state, actions)) => match self.commit_now(state, actions, context) {
+                Err(refusal) => responder.answer(Err(refusal)),
+                Ok(()) => {
+                    let present = self.former_record();
+                    self.answer(responder, Reply::Kept { present });
                 }
-            }
+            },
         }
     }
 
@@ -116,14 +120,13 @@ impl Object {
     }
 
     /// The checks before anything that changes the object from outside.
-    fn may_change(&mut self, caller: &Caller) -> Result<(), Refusal> {
-        self.upgrade();
+    fn may_change(&self, caller: &Caller) -> Result<(), Refusal> {
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         plain::check_owner(scripted.owner.as_deref(), caller)?;
         if scripted.quarantined { Err(Refusal::Quarantined) } else { Ok(()) }
     }
 
-    /// Computes an edit and asks `onUpdate` about it; the value is in the state then, but not written.
+    /// Computes an edit, asks `onUpdate` about it, and writes what comes of that.
     pub(super) fn edited(
         &mut self,
         caller: &Arc<Caller>,
@@ -137,57 +140,58 @@ impl Object {
             let args = Args::Update { caller, value: &value, script: None };
             let outcome = self.run(Handler::Update, args, context)?;
             if outcome.reply != Value::Bool(true) {
-                self.commit(outcome.state, outcome.actions, context)?;
+                self.commit_now(outcome.state, outcome.actions, context)?;
                 let Body::Scripted(scripted) = &self.body else { return Ok(Value::Nil) };
                 return Ok(scripted.state.value());
             }
         }
-        let version = self.local.next_version(self.version_and_end().0);
-        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
-        scripted.state.set_value(&value).map_err(refusal)?;
-        scripted.version = version;
+        let version = self.local.next_version(Some(scripted.version));
+        let mut state = scripted.state.clone();
+        state.set_value(&value).map_err(refusal)?;
+        self.write_with(context, |scripted| (scripted.state, scripted.version) = (state, version))?;
         Ok(value)
     }
 
     /// `onRemove`, and the end of the object.
     pub(super) fn remove(&mut self, caller: &Caller, responder: CallResponder, context: &mut Context<Self>) {
         let allowed = self.may_change(caller).and_then(|()| {
-            let Body::Scripted(scripted) = &self.body else { return Ok(()) };
+            let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
             if !scripted.script.handles(Handler::Remove) {
-                return Ok(());
+                return Ok(Actions::default());
             }
             let outcome = self.run(Handler::Remove, Args::Caller(caller), context)?;
             if outcome.reply == Value::Bool(false) {
                 return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
             }
-            self.carry_out(outcome.actions);
-            Ok(())
+            Ok(outcome.actions)
         });
         match allowed {
             Err(refusal) => responder.answer(Err(refusal)),
-            Ok(()) => {
+            Ok(actions) => {
                 let reply = Reply::Removed { former: self.former_record() };
-                self.change_and_answer(Body::Gone, responder, reply, context);
+                self.change_and_answer(Body::Gone, actions, responder, reply, context);
             }
         }
     }
 
     /// `onTimer`, if it is due. The timer goes on whether the handler fails or not.
     pub(super) fn tick(&mut self, responder: CallResponder, context: &mut Context<Self>) {
-        self.upgrade();
         let now = self.local.env.unix();
         let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
         if let Some(timer) = scripted.timer.filter(|timer| timer.due <= now && !scripted.quarantined) {
             scripted.set_timer(timer.seconds, &self.local);
             if scripted.script.handles(Handler::Timer) {
-                // Nobody waits for the outcome; failures are counted where they happen.
                 let outcome = self.run(Handler::Timer, Args::None, context);
-                let _refused = outcome.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
+                let outcome = outcome.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
+                if let Err(refusal) = outcome {
+                    // Nobody waits for the outcome: its author finds it in the object's log.
+                    self.extras().note(&format!("onTimer failed: {refusal:?}"));
+                }
             }
             self.changed();
         }
         let next = match &self.body {
-            Body::Scripted(scripted) => scripted.next_due(),
+            Body::Scripted(scripted) => scripted.dues().next(),
             _ => None,
         };
         responder.answer(Ok(Reply::Ticked { next }));
@@ -200,39 +204,42 @@ impl Object {
         if !changes {
             return self.answer(responder, Reply::Value(Value::Bool(false)));
         }
-        self.set_quarantine(on, why);
-        match self.write_now(context) {
-            Ok(()) => self.answer(responder, Reply::Value(Value::Bool(true))),
+        match self.write_with(context, |scripted| scripted.quarantined = on) {
+            Ok(()) => {
+                self.tell_quarantine(on, why);
+                self.answer(responder, Reply::Value(Value::Bool(true)));
+            }
             Err(refusal) => responder.answer(Err(refusal)),
         }
     }
 
-    fn set_quarantine(&mut self, on: bool, why: &str) {
-        self.with_scripted(|scripted| scripted.quarantined = on);
+    fn tell_quarantine(&mut self, on: bool, why: &str) {
         self.extras().forgive();
         let text = if on { format!("quarantined {why}") } else { format!("released {why}") };
         self.local.env.kernel.events.publish(Kind::Quarantine, self.key.to_string(), text);
     }
 
     /// Takes over a newer version of the script that the object follows, before its next event.
-    fn upgrade(&mut self) {
+    pub(super) fn upgrade(&mut self, context: &mut Context<Self>) {
         let Body::Scripted(scripted) = &mut self.body else { return };
         let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
         let named = named.clone();
         scripted.stamp = named.stamp();
-        let (old, new) = (scripted.script.hash(), named.current().script.clone());
+        let (former, new) = (scripted.script.clone(), named.current().script.clone());
+        let old = former.hash();
         let refused = self.extras.as_ref().is_some_and(|extras| extras.refused_upgrade == Some(new.hash()));
         if new.hash() == old || scripted.quarantined || refused {
             return;
         }
-        match self.run_upgrade(&new, old) {
+        let outcome = self.run_upgrade(&new, old);
+        self.spend(Sandbox::last_usage().cpu, context);
+        match outcome {
             Ok(Some((state, actions))) => {
-                self.with_scripted(|scripted| {
-                    scripted.script = new;
-                    scripted.state = state;
-                });
-                self.carry_out_with_timer(actions);
-                self.changed();
+                self.with_scripted(|scripted| scripted.script = new);
+                if self.commit(Some(state), actions, context).is_err() {
+                    // It wants to be deleted, and the store does not take that now: its next event tries again.
+                    self.with_scripted(|scripted| (scripted.script, scripted.stamp) = (former, 0));
+                }
             }
             Ok(None) => self.extras().refused_upgrade = Some(new.hash()),
             Err(failure) => {
@@ -321,7 +328,8 @@ impl Object {
     /// Counts a call and its failure: for the quarantine of the object, and for the rollback of the version.
     fn count(&mut self, outcome: &Result<(), Failure>) {
         let Body::Scripted(scripted) = &self.body else { return };
-        let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_)));
+        // That too many requests are parked is the doing of those who ask.
+        let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_) | Failure::Budget(Budget::Parked)));
         if let Some(named) = &scripted.follows
             && named.count(&scripted.script, failed)
         {
@@ -336,7 +344,8 @@ impl Object {
         let counts = matches!(outcome, Err(Failure::Budget(_) | Failure::Panicked(_)));
         let env = self.local.env.clone();
         if counts && self.extras().fail(&env) {
-            self.set_quarantine(true, "after repeated failures");
+            self.with_scripted(|scripted| scripted.quarantined = true);
+            self.tell_quarantine(true, "after repeated failures");
             self.changed();
         }
     }
@@ -352,6 +361,7 @@ impl Object {
         if std::mem::take(&mut actions.delete_self) {
             self.change(Body::Gone, context)?;
             self.carry_out(actions);
+            self.forsake_parked();
             return Ok(());
         }
         if let Some(state) = state {
@@ -362,23 +372,38 @@ impl Object {
         Ok(())
     }
 
-    fn carry_out_with_timer(&mut self, mut actions: Actions) {
-        if let Some(seconds) = actions.timer.take() {
-            let local = self.local.clone();
-            self.with_scripted(|scripted| scripted.set_timer(seconds, &local));
-            self.changed();
-            let former = self.former.dues;
-            let dues = comet_kernel::record::Dues { tick: self.timer_due(), ..former };
-            self.local.arm_if_changed(&self.key, former, dues);
+    /// As [`Object::commit`], but what is answered from now on waits until it is durable. If the store does not take it,
+    /// nothing has happened.
+    fn commit_now(
+        &mut self,
+        state: Option<State>,
+        mut actions: Actions,
+        context: &mut Context<Self>,
+    ) -> Result<(), Refusal> {
+        if actions.delete_self {
+            return self.commit(state, actions, context);
         }
+        let (local, timer) = (self.local.clone(), actions.timer.take());
+        self.write_with(context, |scripted| {
+            if let Some(state) = state {
+                scripted.state = state;
+            }
+            if let Some(seconds) = timer {
+                scripted.set_timer(seconds, &local);
+            }
+        })?;
         self.carry_out(actions);
+        Ok(())
     }
 
-    fn timer_due(&self) -> Option<comet_kernel::UnixMillis> {
-        match &self.body {
-            Body::Scripted(scripted) => scripted.timer.map(|timer| timer.due),
-            _ => None,
+    fn carry_out_with_timer(&mut self, mut actions: Actions) {
+        if let (Some(seconds), Body::Scripted(scripted)) = (actions.timer.take(), &mut self.body) {
+            scripted.set_timer(seconds, &self.local);
+            let dues = scripted.dues();
+            self.changed();
+            self.arm(dues);
         }
+        self.carry_out(actions);
     }
 
     /// Carries out what needs no write: log lines and answers to parked requests.
@@ -387,6 +412,14 @@ impl Object {
             self.extras().append(actions.log);
         }
         self.reply_to_parked(actions.replies);
+    }
+
+    /// Whoever waits for a reply of what the object was waits in vain.
+    pub(super) fn forsake_parked(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            let text = "the object that was to reply is gone; try again".to_owned();
+            extras.end_parked(&Refusal::Unavailable(text));
+        }
     }
 
     fn reply_to_parked(&mut self, replies: Vec<(usize, Value)>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Put, Refusal, ScriptChoice};
-use comet_kernel::record::{Active, Interval, ScriptRef};
+use comet_kernel::record::{Active, Dues, Interval, ScriptRef};
 use comet_kernel::{Caller, Key, Record, UnixMillis, Value};
 
 use crate::catalogue::{Catalogue, Named};
@@ -19,7 +19,7 @@ pub(crate) struct Found {
 }
 
 /// A scripted object in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scripted {
     pub script: Arc<Script>,
     pub follows: Option<Arc<Named>>,
@@ -131,10 +131,10 @@ impl Scripted {
         }
     }
 
-    /// When the object has to be woken next.
-    pub fn next_due(&self) -> Option<UnixMillis> {
+    /// When the object has to be woken.
+    pub fn dues(&self) -> Dues {
         let tick = self.timer.filter(|_| !self.quarantined).map(|timer| timer.due);
-        tick.into_iter().chain(self.expires).min()
+        Dues { tick, expiry: self.expires }
     }
 
     /// Sets the timer as a handler asked: off for 0.

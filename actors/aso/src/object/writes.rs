@@ -3,16 +3,18 @@
 //! A put, an update or a removal is written at once and answered when it is durable. What handlers change otherwise is
 //! written behind: the first change sets a flush, and every change until then goes with it.
 
-use comet_kernel::contract::aso::{Before, Refusal, Reply};
-use comet_kernel::contract::storage::{Former, Write, WriteError};
+use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::contract::storage::{Before, Former, Write, WriteError};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
 use comet_kernel::settings::Durability;
+use comet_kernel::record::Dues;
 use comet_kernel::{Context, Pending, Record, Work};
 
-use super::{Birth, Body, Object, Retiring};
+use super::{Birth, Body, Object, Retiring, Scripted};
 use crate::env::Env;
+use crate::sandbox::Actions;
 use crate::shard::Leave;
 
 impl Object {
@@ -27,18 +29,40 @@ impl Object {
         }
     }
 
-    /// Makes the object something else, durably, and answers. If the write cannot be sent the object stays what it is.
+    /// Makes the object something else, durably, carries out what that brings with it, and answers. If the write cannot be
+    /// sent the object stays what it is.
     pub(super) fn change_and_answer(
         &mut self,
         body: Body,
+        actions: Actions,
         responder: CallResponder,
         reply: Reply,
         context: &mut Context<Self>,
     ) {
         match self.change(body, context) {
-            Ok(()) => self.answer(responder, reply),
+            Ok(()) => {
+                self.carry_out(actions);
+                self.forsake_parked();
+                self.answer(responder, reply);
+            }
             Err(refusal) => responder.answer(Err(refusal)),
         }
+    }
+
+    /// Changes the object and writes that. If the write cannot be sent the object stays as it is.
+    pub(super) fn write_with(
+        &mut self,
+        context: &mut Context<Self>,
+        change: impl FnOnce(&mut Scripted),
+    ) -> Result<(), Refusal> {
+        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
+        let former = scripted.clone();
+        change(scripted);
+        let written = self.write_now(context);
+        if written.is_err() {
+            self.body = Body::Scripted(former);
+        }
+        written
     }
 
     /// Makes the object something else and writes that. If the write cannot be sent the object stays what it is.
@@ -61,9 +85,12 @@ impl Object {
     /// Sends the object as it is now to storage. What is answered from now on waits until it is durable; under
     /// `durability = none` nothing waits, and the object is written at the next flush.
     pub(super) fn write_now(&mut self, context: &mut Context<Self>) -> Result<(), Refusal> {
+        if self.epoch != self.local.epoch.get() {
+            return Err(Refusal::Unavailable("the store was cleared meanwhile; try again".to_owned()));
+        }
         let record = self.record();
         if !waits(&self.local.env) {
-            self.local.arm_if_changed(&self.key, self.former.dues, Former::of(record.as_deref()).dues);
+            self.arm(Former::of(record.as_deref()).dues);
             self.changed();
             return Ok(());
         }
@@ -86,9 +113,18 @@ impl Object {
 
     /// Notes that a write was sent.
     fn written(&mut self, record: Option<&Record>) {
-        let former = std::mem::replace(&mut self.former, Former::of(record));
+        let now = Former::of(record);
+        self.arm(now.dues);
+        self.former = now;
         self.flush.dirty = false;
-        self.local.arm_if_changed(&self.key, former.dues, self.former.dues);
+    }
+
+    /// Tells the timer when the object is due, unless it knows. While a change waits for its flush, what the disk has is
+    /// not what the timer was told last.
+    pub(super) fn arm(&self, dues: Dues) {
+        let unknown = self.flush.dirty && dues.next().is_some();
+        let known = if unknown { Dues::default() } else { self.former.dues };
+        self.local.arm_if_changed(&self.key, known, dues);
     }
 
     /// Notes that a handler changed the object: it is written when the shard next asks for what is to be flushed.
@@ -120,13 +156,11 @@ impl Object {
         Some((pending, before))
     }
 
-    /// A flush did not reach the disk. The state is kept and tried again, unless a later write was built upon it.
-    pub(super) fn unflushed(&mut self, before: Before, context: &mut Context<Self>) {
+    /// A flush did not reach the disk. It is tried again, unless a write that was sent later holds all that it held.
+    pub(super) fn unflushed(&mut self, before: Before) {
         if self.pipeline.sent() == before.sent {
             self.former = before.former;
             self.changed();
-        } else {
-            self.fail("an earlier write failed", context);
         }
     }
 
@@ -134,7 +168,6 @@ impl Object {
     fn fail(&mut self, reason: &str, context: &mut Context<Self>) {
         self.pipeline.fail(reason);
         self.refuse_to_retire(context);
-        self.leave();
         self.epoch = u64::MAX;
         context.finish();
     }
@@ -191,11 +224,16 @@ impl Object {
             context.finish();
         } else {
             retiring.responder.answer(Ok(Reply::Kept { present: None }));
+            // The shard may have looked for it in vain meanwhile.
+            self.flush.queued = false;
+            if self.flush.dirty {
+                self.changed();
+            }
         }
     }
 
     /// Tells the shard that the object has no script any more and needs no actor.
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         if let Some(shard) = self.local.shard.get() {
             // A shard that is too busy finds out by itself when it looks for idle objects.
             let _busy = shard.tell(Leave(self.key.clone()));

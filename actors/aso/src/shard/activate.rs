@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Call, Put, Refusal, Reply, ScriptChoice};
-use comet_kernel::contract::storage::{Former, Read, WriteScript};
+use comet_kernel::contract::storage::{Former, Read};
 use comet_kernel::directory::{CallResponder, Presence};
-use comet_kernel::record::Active;
+use comet_kernel::record::{Active, Dues};
 use comet_kernel::{Context, Key, Record, Work, limits};
 
 use super::{Busy, Changing, Shard, Waiting};
@@ -23,18 +23,22 @@ enum Loaded {
 }
 
 impl Shard {
-    /// Reads a key that is not in memory. Calls on it wait until it is.
-    pub(super) fn load(&mut self, call: Call, responder: CallResponder, died: bool, context: &mut Context<Self>) {
-        let key = call.key.clone();
-        let wanted = Read { key: key.clone(), request: Some(call.request.clone()) };
-        self.busy.insert(key.clone(), Busy::Loading(Waiting::from([(call, responder)])));
+    /// Reads a key that is not in memory. Calls on it wait until it is. If it is `unsettled`, something that was sent to
+    /// storage has failed or was not awaited: the timer may have been told what never came to be.
+    pub(super) fn load(&mut self, wanted: Read, waiting: Waiting, unsettled: bool, context: &mut Context<Self>) {
+        let key = wanted.key.clone();
+        self.busy.insert(key.clone(), Busy::Loading(waiting));
         let (env, epoch) = (self.local.env.clone(), self.local.epoch.get());
-        let reading = async move { read(&env, wanted, died).await };
+        let reading = async move { read(env, wanted, unsettled).await };
         context.then(reading, move |shard, loaded, context| {
             // A clearing has taken the waiting calls over.
-            if shard.local.epoch.get() == epoch {
-                shard.bring_in(&key, loaded, context);
+            if shard.local.epoch.get() != epoch {
+                return;
             }
+            if unsettled && let Ok(Loaded::Plain(record) | Loaded::Active(record, _)) = &loaded {
+                shard.local.arm_if_changed(&key, Dues::default(), record.dues());
+            }
+            shard.bring_in(&key, loaded, context);
         });
     }
 
@@ -59,7 +63,7 @@ impl Shard {
         let changing = Changing {
             present: None,
             former: Former::default(),
-            pipeline: Pipeline::default(),
+            pipeline: Pipeline::after(self.last_write),
             deferred: Waiting::new(),
         };
         self.busy.insert(key.clone(), Busy::Changing(changing));
@@ -165,18 +169,16 @@ impl Shard {
 }
 
 /// Reads a key's record, and the script that it runs.
-async fn read(env: &Env, wanted: Read, died: bool) -> Result<Loaded, Refusal> {
-    if died {
-        // What the dead actor had sent to the writer must be on the disk before the reader looks: an empty write stands
-        // behind it in the same mailbox.
-        let barrier = WriteScript { sources: Vec::new(), name: None };
-        let _refused_or_done = env.storage.write_script.call(barrier).await;
+async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Refusal> {
+    if unsettled {
+        // What is on its way to the writer must be on the disk before the reader looks.
+        env.clone().barrier().await;
     }
     let read = env.storage.read.call(wanted).await;
     let record = read.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
     let Some(record) = record else { return Ok(Loaded::Nothing) };
     let Some(active) = record.active.as_deref() else { return Ok(Loaded::Plain(record)) };
-    let found = find(env, active).await?;
+    let found = find(&env, active).await?;
     Ok(Loaded::Active(record, found))
 }
 

@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Before, Call, Op, Refusal, Reply};
-use comet_kernel::contract::storage::{Former, Write, WriteError};
+use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
+use comet_kernel::contract::storage::{Before, Former, Write, WriteError};
 use comet_kernel::directory::HandedOn;
 use comet_kernel::reply::pair;
 use comet_kernel::{Context, Key, Pending, Request, Work, limits};
@@ -35,12 +35,14 @@ pub(super) struct Behind {
     /// Sent to storage, but not answered yet.
     sent: Keys,
     under_way: bool,
-    /// Objects that have retired while a flush was under way: they are on the disk when it is done.
-    retired: Vec<(Key, bool)>,
+    /// Objects that are to retire when the flush that is under way is done: should it fail, they have to be told.
+    postponed: Vec<Key>,
 }
 
 /// What did not reach the disk.
 struct Failed {
+    /// Objects that could not be asked to send themselves.
+    unasked: Vec<Key>,
     plain: Vec<(Key, ())>,
     objects: Vec<(Key, Before)>,
 }
@@ -66,6 +68,8 @@ impl Behind {
     /// Somebody else writes the key now.
     pub fn forget(&mut self, key: &Key) {
         self.dirty.remove(key);
+        // Should that fail, it must not be written over what somebody else has written.
+        self.sent.remove(key);
     }
 
     /// Whether no plain value waits.
@@ -78,12 +82,14 @@ impl Behind {
         self.dirty.len() >= MOST
     }
 
-    /// Whether an object that has retired is not on the disk for certain. If so it will be given back later.
-    pub fn keeps_back(&mut self, key: &Key, stays: bool) -> bool {
-        if self.under_way {
-            self.retired.push((key.clone(), stays));
-        }
+    /// Whether a flush is under way.
+    pub fn is_under_way(&self) -> bool {
         self.under_way
+    }
+
+    /// Lets an object retire when the flush that is under way is done.
+    pub fn postpone(&mut self, key: Key) {
+        self.postponed.push(key);
     }
 
     /// Forgets everything: the store was cleared.
@@ -109,17 +115,18 @@ impl Shard {
         let begun = self.local.env.now();
         let epoch = self.local.epoch.get();
         let outcome = async move {
-            let objects = failed(writes_of(asked).await).await;
-            Failed { plain: failed(under_way).await, objects }
+            let (writes, unasked) = writes_of(asked).await;
+            let objects = failed(writes).await;
+            Failed { unasked, plain: failed(under_way).await, objects }
         };
         context.then(outcome, move |shard, failed, context| {
             let took = shard.local.env.now().since(begun);
             if shard.local.epoch.get() == epoch {
-                shard.give_back(&failed);
+                shard.give_back(failed);
             }
             shard.behind.under_way = false;
-            for (key, stays) in std::mem::take(&mut shard.behind.retired) {
-                shard.retired(key, stays, context);
+            for key in std::mem::take(&mut shard.behind.postponed) {
+                shard.retire(key, false, context);
             }
             let more = !shard.behind.dirty.is_empty() || !shard.local.dirty.borrow().is_empty();
             let rest = if more { took * REST } else { shard.local.env.flush_interval };
@@ -164,31 +171,37 @@ impl Shard {
         under_way
     }
 
-    fn give_back(&mut self, failed: &Failed) {
+    fn give_back(&mut self, failed: Failed) {
+        self.local.dirty.borrow_mut().extend(failed.unasked);
         let mut sent = std::mem::take(&mut self.behind.sent);
-        for (key, ()) in &failed.plain {
+        for (key, ()) in failed.plain {
             // The disk has what it had before, whatever was noted for the key meanwhile.
-            if let Some((key, former)) = sent.remove_entry(key) {
+            if let Some(former) = sent.remove(&key) {
                 self.behind.dirty.insert(key, former);
             }
         }
-        for (key, before) in &failed.objects {
+        for (key, before) in failed.objects {
             // Who has died meanwhile starts from the disk anyway.
-            let _told = self.say(key.clone(), Op::Unflushed(*before));
+            let _told = self.say(key, Op::Unflushed(before));
         }
     }
 }
 
-/// The writes that objects sent.
-async fn writes_of(asked: Asked) -> UnderWay<Before> {
+/// The writes that objects sent, and the objects that had too much waiting to be asked.
+async fn writes_of(asked: Asked) -> (UnderWay<Before>, Vec<Key>) {
     let mut writes = Vec::with_capacity(asked.len());
+    let mut unasked = Vec::new();
     for (key, pending) in asked {
-        if let Ok(Ok(Reply::Flushing(Some(write)))) = pending.await {
-            let (write, before) = *write;
-            writes.push((key, write, before));
+        match pending.await {
+            Ok(Ok(Reply::Flushing(Some(write)))) => {
+                let (write, before) = *write;
+                writes.push((key, write, before));
+            }
+            Ok(Err(_busy)) => unasked.push(key),
+            _ => {}
         }
     }
-    writes
+    (writes, unasked)
 }
 
 /// The keys whose writes failed, with what is kept of them.

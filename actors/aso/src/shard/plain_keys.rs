@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Call, Op, Put, Refusal, Reply};
-use comet_kernel::contract::storage::{Former, Write};
+use comet_kernel::contract::storage::{Former, Read, Write};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::handle::CallError;
+use comet_kernel::record::Dues;
 use comet_kernel::{Context, Key, Record, Work};
 
 use super::{Busy, Changing, Shard, Waiting};
@@ -116,10 +117,11 @@ impl Shard {
         context: &mut Context<Self>,
     ) {
         let now_former = Former::of(record.as_deref());
+        let armed = self.armed(key, former);
         let waits = waits(&self.local.env) || self.behind.is_full();
         if !waits && !self.is_changing(key) {
             self.behind.note(key, former);
-            self.local.arm_if_changed(key, former.dues, now_former.dues);
+            self.local.arm_if_changed(key, armed, now_former.dues);
             self.show(key, record);
             return responder.answer(Ok(reply));
         }
@@ -130,19 +132,28 @@ impl Shard {
                 return responder.answer(Err(Refusal::Unavailable(format!("the store: {}", refused.reason))));
             }
         };
-        self.local.arm_if_changed(key, former.dues, now_former.dues);
+        self.local.arm_if_changed(key, armed, now_former.dues);
         self.behind.forget(key);
         let changing = self.changing(key);
         changing.present = record;
         changing.former = now_former;
         let number = changing.pipeline.send();
         changing.pipeline.answer(responder, reply);
+        self.last_write = self.last_write.max(number);
         let (key, epoch) = (key.clone(), self.local.epoch.get());
         context.then(pending, move |shard, outcome, context| {
             if shard.local.epoch.get() == epoch {
                 shard.written(&key, number, failure(outcome.map_err(CallError::from)), context);
             }
         });
+    }
+
+    /// What the timer was told of a key last: what its value in memory says. The disk may not have that yet.
+    fn armed(&self, key: &Key, former: Former) -> Dues {
+        if self.busy.contains_key(key) {
+            return former.dues;
+        }
+        Former::of(self.local.env.directory.settled(key).as_deref()).dues
     }
 
     /// Shows a value to every thread without waiting for storage.
@@ -168,7 +179,7 @@ impl Shard {
             Busy::Changing(Changing {
                 present: None,
                 former: Former::default(),
-                pipeline: Pipeline::default(),
+                pipeline: Pipeline::after(self.last_write),
                 deferred: Waiting::new(),
             })
         });
@@ -180,18 +191,22 @@ impl Shard {
 
     fn written(&mut self, key: &Key, number: u64, failure: Option<String>, context: &mut Context<Self>) {
         let Some(Busy::Changing(changing)) = self.busy.get_mut(key) else { return };
+        // Storage answers in order, and yet a thread may look at a later answer first. The key may have settled on that
+        // and be changing again.
+        if changing.pipeline.is_done(number) {
+            return;
+        }
         match failure {
             None => {
                 changing.pipeline.done(number);
                 self.settle(key, context);
             }
             Some(reason) => {
-                // What is in memory is not what is on the disk: the next call reads it again.
+                // What is in memory is not what is on the disk, and more may be on its way there.
                 changing.pipeline.fail(&reason);
                 let deferred = std::mem::take(&mut changing.deferred);
-                self.busy.remove(key);
                 self.local.env.directory.remove(key);
-                self.drain(deferred, context);
+                self.load(Read { key: key.clone(), request: None }, deferred, true, context);
             }
         }
     }

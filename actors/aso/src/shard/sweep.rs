@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Op, Reply};
-use comet_kernel::contract::storage::WriteScript;
 use comet_kernel::directory::Presence;
 use comet_kernel::{Context, Key, Request, Responder, Work};
 
@@ -58,15 +57,13 @@ impl Shard {
         if plain.is_empty() {
             return;
         }
-        // A value may stand in memory only while its write is on the way; an empty write stands behind it.
-        let barrier = WriteScript { sources: Vec::new(), name: None };
-        let storage = env.storage.write_script.clone();
-        context.then(async move { storage.call(barrier).await }, move |shard, outcome, _| {
+        // A value may stand in memory only while its write is on the way.
+        context.then(env.barrier(), move |shard, done, _| {
             for (key, record) in plain {
                 let directory = &shard.local.env.directory;
                 let same = directory.settled(&key).is_some_and(|now| std::sync::Arc::ptr_eq(&now, &record));
                 let busy = shard.busy.contains_key(&key) || shard.behind.contains(&key);
-                if matches!(outcome, Ok(Ok(()))) && same && !busy {
+                if done && same && !busy {
                     directory.remove(&key);
                 } else {
                     shard.hand.push_back(key);
@@ -78,48 +75,54 @@ impl Shard {
     /// Lets an object write out what is pending and end. Calls on its key wait until it has.
     pub(super) fn retire(&mut self, key: Key, force: bool, context: &mut Context<Self>) {
         let env = self.local.env.clone();
+        if self.behind.is_under_way() {
+            return self.behind.postpone(key);
+        }
         if self.busy.contains_key(&key) || !env.directory.is_active(&key) {
             return;
         }
+        let bytes = env.directory.idle(&key, env.now()).map_or(0, |(_, bytes)| bytes);
         let Some(Presence::Active(door)) = env.directory.remove(&key) else { return };
         let request = Request::until(env.now() + Duration::from_secs(60));
         let call = Call { key: key.clone(), request, caller: env.node.clone(), op: Op::Retire { force } };
         let Ok(pending) = door.ask(call) else {
             // It has died, or its mailbox is full; then it is in use.
             if door.is_open() {
-                self.insert(&key, Presence::Active(door), 0);
+                self.insert(&key, Presence::Active(door), bytes);
             }
             return;
         };
-        self.busy.insert(key.clone(), Busy::Retiring(door, Waiting::new()));
+        self.busy.insert(key.clone(), Busy::Retiring(door, bytes, Waiting::new()));
         let epoch = self.local.epoch.get();
         context.then(pending, move |shard, outcome, context| {
             if shard.local.epoch.get() == epoch {
-                let stays = matches!(outcome, Ok(Ok(Reply::Kept { .. })));
-                if !shard.behind.keeps_back(&key, stays) {
-                    shard.retired(key, stays, context);
-                }
+                shard.retired(&key, matches!(outcome, Ok(Ok(Reply::Retired))), context);
             }
         });
     }
 
-    pub(super) fn retired(&mut self, key: Key, stays: bool, context: &mut Context<Self>) {
-        let Some(Busy::Retiring(door, waiting)) = self.busy.remove(&key) else { return };
-        if stays && door.is_open() {
-            self.insert(&key, Presence::Active(door), 0);
+    fn retired(&mut self, key: &Key, ended: bool, context: &mut Context<Self>) {
+        let Some(Busy::Retiring(door, bytes, waiting)) = self.busy.remove(key) else { return };
+        if !ended {
+            // It stays; or it has died, which the next call finds out by its door.
+            self.insert(key, Presence::Active(door), bytes);
         }
         self.drain(waiting, context);
     }
 
     /// Retires what is to leave before the shard stops, so many at a time, and answers when nothing is left.
     pub(super) fn retire_all(&mut self, done: Responder<()>, context: &mut Context<Self>) {
-        while self.busy.len() < RETIRING_AT_ONCE {
+        while self.busy.len() < RETIRING_AT_ONCE && !self.behind.is_under_way() {
             let Some(key) = self.leaving.pop() else { break };
             self.retire(key, true, context);
         }
         let written = self.behind.is_empty() || self.local.env.storage.gate.is_shut();
-        if self.leaving.is_empty() && self.busy.is_empty() && written {
-            return done.answer(());
+        if self.leaving.is_empty() && self.busy.is_empty() && written && !self.behind.is_under_way() {
+            // Calls that were waiting may have brought objects back.
+            self.leaving = self.local.env.directory.keys_of(self.number, true);
+            if self.leaving.is_empty() {
+                return done.answer(());
+            }
         }
         let clock = self.local.env.kernel.clock.clone();
         context.after(&clock, Duration::from_millis(1), |shard, context| shard.retire_all(done, context));

@@ -1,6 +1,6 @@
 //! The benchmark: Comet beside Redis, in one run on one machine.
 //!
-//! `cargo run --release -p comet-integration --bin bench [-- --quick] [-- --only SECTION]`
+//! `cargo run --release -p comet-integration --bin bench [-- [--quick] [--only SECTION]...]`
 //!
 //! Rates mean little from one machine to the next, so that each is told as a ratio: both servers run side by side, each
 //! workload goes to one and then to the other in turn, and medians of several rounds are compared. Every load is bounded
@@ -38,7 +38,7 @@ use self::report::{Row, print};
 #[derive(Debug, Parser)]
 #[command(after_help = help(), max_term_width = 110)]
 struct Cli {
-    /// Fewer rounds and requests: a minute instead of ten, for a first look.
+    /// Fewer rounds and requests: two minutes instead of ten, for a first look.
     #[arg(long)]
     quick: bool,
     /// Run this section only; may be given several times.
@@ -88,6 +88,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         bail!("a debug build says nothing about speed; use `cargo run --release -p comet-integration --bin bench`");
     }
     let bench = Bench { quick: cli.quick, comet: build_comet()?, clock: Clock::machine() };
+    println!("{}", machine());
     let mut failed = 0;
     for section in SECTIONS.iter().filter(|it| cli.only.is_empty() || cli.only.iter().any(|only| only == it.name)) {
         println!("\n{}: {}", section.name, section.about);
@@ -117,6 +118,16 @@ fn build_comet() -> anyhow::Result<PathBuf> {
         bail!("cargo built comet somewhere else than {}; run without --target-dir", comet.display());
     }
     Ok(comet)
+}
+
+/// What else the figures depend on: who shares the machine.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("?");
+    format!(
+        "{cores} cores, load {load} before the start; with much else going on, only ratios and counts mean anything"
+    )
 }
 
 fn help() -> String {

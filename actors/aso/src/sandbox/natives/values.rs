@@ -10,7 +10,7 @@ use crate::sandbox::meter::{self, Fallible};
 use crate::sandbox::text::text;
 
 pub fn register(engine: &mut Engine) {
-    engine.add("to_string", "the value as text", |value: &mut Dynamic| text(value)).add(
+    engine.add("to_string", "the value as text", |value: &mut Dynamic| printed(value)).add(
         "to_int",
         "the integer part of a float",
         integer_part,
@@ -19,6 +19,12 @@ pub fn register(engine: &mut Engine) {
     equality::<Map>(engine);
     equality::<Blob>(engine);
     blobs(engine);
+}
+
+/// Never fails: an interpolation prints by itself, and without bound, what fails here. A text that is too long is empty
+/// instead, and the meter ends the script at its next operation.
+fn printed(value: &Dynamic) -> ImmutableString {
+    text(value).unwrap_or_default()
 }
 
 /// The engine's own makes 0 of what is no number, and the largest integer of 2^63.
