@@ -3,6 +3,7 @@
 //! They live on the thread of their parent or on one it names, and are not started again by anyone: their parent gets a
 //! [`ChildExit`] and decides.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -44,15 +45,29 @@ impl Nursery {
         Nursery { path: path.into(), meter, exits }
     }
 
-    /// Starts an actor on the parent's thread.
-    pub fn start<P, C, M, N>(&self, parent: &Context<P>, name: N, child: C, mailbox: usize) -> Door<M>
+    /// The way in which children report to this parent in its present life.
+    pub fn reports_to<P, N>(&self, parent: &Context<P>) -> Reports<N>
     where
         P: Handler<ChildExit<N>>,
+        N: Send + 'static,
+    {
+        let (parent, exits) = (parent.address(), self.exits.clone());
+        Reports(Arc::new(move |name, exit| {
+            let passage = exits.enter();
+            let mail = Mail { message: ChildExit { name, exit }, responder: Responder::nobody(), passage };
+            #[expect(clippy::disallowed_methods, reason = "a child ends once; its parent must learn of it")]
+            parent.do_send(mail);
+        }))
+    }
+
+    /// Starts an actor on the thread on which this is called.
+    pub fn start<C, M, N>(&self, reports: &Reports<N>, name: N, child: C, mailbox: usize) -> Door<M>
+    where
         C: Handler<M>,
         M: Message,
         N: Send + 'static,
     {
-        let host = Host::new(child, self.path.clone(), mailbox, self.guard(parent, name));
+        let host = Host::new(child, self.path.clone(), mailbox, reports.guard(name));
         Door::new(host.launch().recipient(), self.meter.clone())
     }
 
@@ -68,7 +83,7 @@ impl Nursery {
         F: Future<Output = ()> + 'static,
         N: Send + 'static,
     {
-        let mut guard = self.guard(parent, name);
+        let mut guard = self.reports_to(parent).guard(name);
         thread.run(move || {
             actix::spawn(async move {
                 make().await;
@@ -76,18 +91,21 @@ impl Nursery {
             });
         });
     }
+}
 
-    fn guard<P, N>(&self, parent: &Context<P>, name: N) -> Guard
-    where
-        P: Handler<ChildExit<N>>,
-        N: Send + 'static,
-    {
-        let (parent, exits) = (parent.address(), self.exits.clone());
-        Guard::new(move |exit| {
-            let passage = exits.enter();
-            let mail = Mail { message: ChildExit { name, exit }, responder: Responder::nobody(), passage };
-            #[expect(clippy::disallowed_methods, reason = "a child ends once; its parent must learn of it")]
-            parent.do_send(mail);
-        })
+/// The way in which children report their ends to their parent. Copies share it: an address of its own for each child
+/// would take more memory than many a child.
+pub struct Reports<N>(Arc<dyn Fn(N, Exit) + Send + Sync>);
+
+impl<N: Send + 'static> Reports<N> {
+    fn guard(&self, name: N) -> Guard {
+        let report = self.0.clone();
+        Guard::new(move |exit| report(name, exit))
+    }
+}
+
+impl<N> fmt::Debug for Reports<N> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Reports")
     }
 }

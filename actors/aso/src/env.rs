@@ -10,7 +10,7 @@ use comet_kernel::contract::timer::Arm;
 use comet_kernel::contract::{limiter, storage, timer};
 use comet_kernel::directory::Directory;
 use comet_kernel::events::Kind;
-use comet_kernel::nursery::Nursery;
+use comet_kernel::nursery::{Nursery, Reports};
 use comet_kernel::record::Dues;
 use comet_kernel::settings::{self, Durability};
 use comet_kernel::{Caller, Door, Handle, Kernel, Key, Moment, UnixMillis, limits};
@@ -59,6 +59,11 @@ impl Env {
         matches!(self.storage.write_script.call(empty).await, Ok(Ok(())))
     }
 
+    /// Bytes of memory that there is room for.
+    pub fn room(&self) -> usize {
+        self.settings.memory_mib as usize * (1 << 20)
+    }
+
     /// Longest life of an object, if there is a limit.
     pub fn max_ttl(&self) -> Option<Duration> {
         let seconds = self.settings.max_ttl_seconds;
@@ -71,6 +76,8 @@ impl Env {
 pub(crate) struct Local {
     pub env: Arc<Env>,
     pub nursery: Nursery,
+    /// How objects report their ends to the shard.
+    pub reports: OnceCell<Reports<Key>>,
     /// The way to the shard itself.
     pub shard: OnceCell<Door<Leave>>,
     /// Counts how often the store was cleared: what an object of a former epoch holds must not be written any more.
@@ -87,6 +94,7 @@ impl Local {
         Local {
             env,
             nursery,
+            reports: OnceCell::new(),
             shard: OnceCell::new(),
             epoch: Cell::new(0),
             dirty: RefCell::default(),

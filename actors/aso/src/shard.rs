@@ -217,7 +217,9 @@ impl Actor for Shard {
     fn started(&mut self, context: &mut Context<Self>) {
         let meter = Meter::new("aso::Leave", self.local.env.kernel.clock.clone());
         let door = context.door(&meter);
-        assert!(self.local.shard.set(door).is_ok(), "a shard starts once");
+        let reports = self.local.nursery.reports_to(context);
+        let fresh = self.local.shard.set(door).is_ok() && self.local.reports.set(reports).is_ok();
+        assert!(fresh, "a shard starts once");
         self.forget_former_life();
         self.await_former_life(context);
         self.sweep_later(context);

@@ -68,7 +68,7 @@ impl Handler<Care> for Parent {
     fn handle(&mut self, care: Care, responder: Responder<usize>, context: &mut Context<Self>) {
         match care {
             Care::Start(name, tasks) => {
-                let door = self.nursery.start(context, name, Infant(0), 1_000);
+                let door = self.nursery.start(&self.nursery.reports_to(context), name, Infant(0), 1_000);
                 responder.answer((0..tasks).filter(|_| door.tell(Task::Count).is_err()).count());
                 self.children.insert(name, door);
             }

@@ -145,6 +145,7 @@ impl Object {
                 return Ok(scripted.state.value());
             }
         }
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let version = self.local.next_version(Some(scripted.version));
         let mut state = scripted.state.clone();
         state.set_value(&value).map_err(refusal)?;

@@ -8,8 +8,8 @@ use comet_kernel::contract::storage::{Before, Former, Write, WriteError};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
-use comet_kernel::settings::Durability;
 use comet_kernel::record::Dues;
+use comet_kernel::settings::Durability;
 use comet_kernel::{Context, Pending, Record, Work};
 
 use super::{Birth, Body, Object, Retiring, Scripted};

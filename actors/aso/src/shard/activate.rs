@@ -1,6 +1,7 @@
 //! How keys come into memory: from storage, or by a put with a script.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Put, Refusal, Reply, ScriptChoice};
 use comet_kernel::contract::storage::{Former, Read};
@@ -14,6 +15,10 @@ use crate::library::Fetch;
 use crate::object::{self, Birth, Found, Object, Scripted};
 use crate::pipeline::Pipeline;
 use crate::plain;
+
+/// How long a key waits for room in memory: one pause, and how many of them at the most.
+const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_WAIT: usize = 400;
 
 /// What storage and the library say about a key.
 enum Loaded {
@@ -53,7 +58,7 @@ impl Shard {
             }
             Ok(Loaded::Nothing) => return self.drain_on_nothing(key, waiting, context),
             Ok(Loaded::Plain(record)) => self.remember(key, record),
-            Ok(Loaded::Active(record, found)) => return self.activate(key, &record, found, waiting, context),
+            Ok(Loaded::Active(record, found)) => return self.activate(key, &record, found, waiting),
         }
         self.drain(waiting, context);
     }
@@ -78,20 +83,21 @@ impl Shard {
     }
 
     /// Starts the actor of a stored object. The calls that waited go into its mailbox before anybody can send there.
-    fn activate(&mut self, key: &Key, record: &Record, found: Found, waiting: Waiting, context: &mut Context<Self>) {
+    fn activate(&mut self, key: &Key, record: &Record, found: Found, waiting: Waiting) {
         let active = record.active.as_deref().expect("an active record has an active half");
         match Scripted::from_record(record, active, found.script, found.follows) {
             Err(refusal) => waiting.into_iter().for_each(|(_, responder)| responder.answer(Err(refusal.clone()))),
             Ok(scripted) => {
                 let former = Former::of(Some(record));
                 let object = Object::stored(self.local.clone(), key.clone(), scripted, former);
-                self.start(key, object, object::footprint(key.as_bytes().len(), record), waiting, context);
+                self.start(key, object, object::footprint(key.as_bytes().len(), record), waiting);
             }
         }
     }
 
-    fn start(&mut self, key: &Key, object: Object, bytes: usize, waiting: Waiting, context: &mut Context<Self>) {
-        let door = self.local.nursery.start(context, key.clone(), object, limits::OBJECT_MAILBOX);
+    fn start(&mut self, key: &Key, object: Object, bytes: usize, waiting: Waiting) {
+        let reports = self.local.reports.get().expect("set when the shard started");
+        let door = self.local.nursery.start(reports, key.clone(), object, limits::OBJECT_MAILBOX);
         for (call, responder) in waiting {
             if let Err((refused, responder)) = door.forward(call, responder) {
                 responder.answer(Err(unavailable(&refused.reason)));
@@ -108,7 +114,6 @@ impl Shard {
         found: Found,
         replaced: (Option<Arc<Record>>, Former),
         responder: CallResponder,
-        context: &mut Context<Self>,
     ) {
         let (present, former) = replaced;
         let live = present.filter(|record| !record.expired(self.local.env.unix()));
@@ -120,7 +125,7 @@ impl Shard {
                 let bytes = object::footprint(key.as_bytes().len(), &scripted.record());
                 let birth = Birth { responder, reply: Reply::Stored { former: live }, actions };
                 let object = Object::born(self.local.clone(), key.clone(), scripted, former, birth);
-                self.start(key, object, bytes, Waiting::new(), context);
+                self.start(key, object, bytes, Waiting::new());
             }
         }
     }
@@ -170,6 +175,7 @@ impl Shard {
 
 /// Reads a key's record, and the script that it runs.
 async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Refusal> {
+    wait_for_room(&env).await;
     if unsettled {
         // What is on its way to the writer must be on the disk before the reader looks.
         env.clone().barrier().await;
@@ -180,6 +186,17 @@ async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Re
     let Some(active) = record.active.as_deref() else { return Ok(Loaded::Plain(record)) };
     let found = find(&env, active).await?;
     Ok(Loaded::Active(record, found))
+}
+
+/// Memory is twice as full as it should be: objects come faster than they leave. Whoever wants to wake another waits for
+/// a moment, which gives the clock's hand the time to catch up.
+async fn wait_for_room(env: &Env) {
+    for _ in 0..LONGEST_WAIT {
+        if env.directory.size().bytes <= 2 * env.room() {
+            return;
+        }
+        env.kernel.clock.sleep(PAUSE).await;
+    }
 }
 
 /// The script that an object ran last, and the name that it follows. If the name is gone, it follows none any more.

@@ -83,7 +83,7 @@ impl Shard {
         match Found::in_catalogue(&self.local.env.catalogue, &choice) {
             Some(found) => {
                 self.behind.forget(&call.key);
-                self.conceive(&call, put, found, replaced, responder, context);
+                self.conceive(&call, put, found, replaced, responder);
             }
             None => self.fetch(choice, call, responder, replaced.0, context),
         }

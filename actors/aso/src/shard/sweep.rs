@@ -12,11 +12,13 @@ use comet_kernel::{Context, Key, Request, Responder, Work};
 
 use super::{Busy, Shard, Waiting};
 
-/// How often the hand moves.
+/// How often the hand moves while there is room, and while there is too little.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many keys it visits at the most each time, so that a visit does not hold up calls.
+const INTERVAL_WHEN_SHORT: Duration = Duration::from_millis(10);
+/// How many keys it visits at the most each time, and how many leave, so that a visit does not hold up calls.
 const VISITS: usize = 8_192;
-/// A key that was used within this long stays even if memory is short: it would come back at once.
+const LEAVES: usize = 1_024;
+/// A key that was used within this long stays while memory is only a little short: it would come back at once.
 const FRESH: Duration = Duration::from_secs(2);
 /// How many objects are retired at once when the node stops.
 const RETIRING_AT_ONCE: usize = 256;
@@ -24,30 +26,40 @@ const RETIRING_AT_ONCE: usize = 256;
 impl Shard {
     pub(super) fn sweep_later(&mut self, context: &mut Context<Self>) {
         let clock = self.local.env.kernel.clock.clone();
-        context.after(&clock, INTERVAL, |shard, context| {
+        let interval = if self.shortage() > 0 { INTERVAL_WHEN_SHORT } else { INTERVAL };
+        context.after(&clock, interval, |shard, context| {
             shard.local.arm_waiting();
             shard.sweep(context);
             shard.sweep_later(context);
         });
     }
 
+    /// Bytes in memory past what there is room for.
+    fn shortage(&self) -> usize {
+        let env = &self.local.env;
+        env.directory.size().bytes.saturating_sub(env.room())
+    }
+
     fn sweep(&mut self, context: &mut Context<Self>) {
         let env = self.local.env.clone();
         let now = env.now();
-        let most = env.settings.memory_mib as usize * (1 << 20);
         let idle_limit = Duration::from_secs(env.settings.idle_seconds);
         let mut plain = Vec::new();
-        let mut surplus = env.directory.size().bytes.saturating_sub(most) / env.directory.shards().len();
+        let mut left = 0;
+        let mut surplus = self.shortage() / env.directory.shards().len();
+        // Past a quarter too much it does not matter any more when a key was used last.
+        let spared = if self.shortage() > env.room() / 4 { Duration::ZERO } else { FRESH };
         for _ in 0..VISITS.min(self.hand.len()) {
             let Some(key) = self.hand.pop_front() else { break };
             // A key that is not in memory any more, or is in the middle of something, gets its place back later.
             let Some((idle, bytes)) = env.directory.idle(&key, now) else { continue };
-            let leaves = idle >= idle_limit || (surplus > 0 && idle >= FRESH);
+            let leaves = left < LEAVES && (idle >= idle_limit || (surplus > 0 && idle >= spared));
             if !leaves || self.busy.contains_key(&key) || self.behind.contains(&key) {
                 self.hand.push_back(key);
                 continue;
             }
             surplus = surplus.saturating_sub(bytes);
+            left += 1;
             if env.directory.is_active(&key) {
                 self.retire(key, false, context);
             } else if let Some(record) = env.directory.settled(&key) {

@@ -1,1 +1,101 @@
-//! .
+//! How objects leave memory and come back.
+
+use comet_kernel::contract::aso::Op;
+
+use super::scripted::COUNTER;
+use super::world::{World, answer, get, int, text};
+
+#[actix::test]
+async fn an_object_that_was_not_used_for_long_sleeps_and_wakes_as_it_was() {
+    let world = World::new().await;
+    world.put("a", "v", COUNTER).await;
+    world.put("b", "v", COUNTER).await;
+    assert_eq!(world.get("a").await, int(1));
+    for _ in 0..30 {
+        world.pass(10).await;
+        world.get("b").await;
+    }
+    world.pass(2).await;
+    assert!(!world.in_memory("a") && world.is_active("b"));
+    assert_eq!((world.get("a").await, world.get("b").await), (int(2), int(31)));
+}
+
+#[actix::test]
+async fn what_was_not_used_for_longest_leaves_when_memory_is_short() {
+    let world = World::with(|settings| settings.aso.memory_mib = 1).await;
+    let big = "x".repeat(100_000);
+    for number in 0..30 {
+        world.set(&format!("plain {number}"), big.as_str()).await;
+        world.put(&format!("object {number}"), big.as_str(), COUNTER).await;
+    }
+    assert!(world.service.directory.size().bytes > 5 << 20);
+    world.pass(4).await;
+    world.until("memory is given back", || world.service.directory.size().bytes <= 1 << 20).await;
+    assert!(world.service.directory.size().keys > 0, "no more leaves than has to");
+    for number in 0..30 {
+        assert_eq!(world.get(&format!("plain {number}")).await, text(&big));
+        assert_eq!(world.get(&format!("object {number}")).await, int(1));
+    }
+}
+
+#[actix::test]
+async fn an_object_that_holds_parked_requests_stays() {
+    let world = World::with(|settings| (settings.aso.idle_seconds, settings.aso.parked_seconds) = (5, 60)).await;
+    world.put("a", "v", "fn onGet() { comet.later() }").await;
+    let bytes = world.service.directory.size().bytes;
+    let parked = world.send("a", get());
+    world.pass(30).await;
+    assert!(world.is_active("a"));
+    assert_eq!(world.service.directory.size().bytes, bytes, "and counts as before");
+    world.pass(31).await;
+    assert!(answer(parked).await.is_err());
+    world.pass(6).await;
+    assert!(!world.in_memory("a"));
+}
+
+#[actix::test]
+async fn calls_that_come_while_an_object_retires_find_what_it_left() {
+    let world = World::new().await;
+    world.put("a", "v", COUNTER).await;
+    world.get("a").await;
+    world.flush().await;
+    world.pass(299).await;
+    world.get("a").await;
+    world.stage.lock().hold = true;
+    world.clock.advance(std::time::Duration::from_secs(301));
+    world.rest().await;
+    let waiting: Vec<_> = (0..3).map(|_| world.send("a", get())).collect();
+    world.rest().await;
+    world.stage.let_go();
+    for (number, pending) in waiting.into_iter().enumerate() {
+        let reply = answer(pending).await.expect("there");
+        assert_eq!(super::world::value(reply), int(number as i64 + 3));
+    }
+}
+
+#[actix::test]
+async fn an_object_that_became_a_plain_value_needs_no_actor() {
+    let world = World::new().await;
+    world.put("a", "v", COUNTER).await;
+    world.set("a", "plain").await;
+    world.until("its actor ends", || !world.is_active("a")).await;
+    assert_eq!(world.get("a").await, text("plain"));
+    world.put("a", "v", COUNTER).await;
+    world.ask("a", Op::Remove).await.expect("it can be removed");
+    world.until("its actor ends", || !world.is_active("a")).await;
+}
+
+#[actix::test]
+async fn what_a_full_round_of_keys_takes_in_memory_is_given_back() {
+    let world = World::new().await;
+    for number in 0..500 {
+        world.set(&number.to_string(), number).await;
+    }
+    for number in 0..100 {
+        world.put(&number.to_string(), number, COUNTER).await;
+        world.ask(&number.to_string(), Op::Remove).await.expect("removed");
+    }
+    world.pass(303).await;
+    let size = world.service.directory.size();
+    assert_eq!((size.keys, size.active, size.bytes), (0, 0, 0));
+}

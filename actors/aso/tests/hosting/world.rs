@@ -126,14 +126,27 @@ impl World {
 
     /// Ends the node as it wants to end.
     pub async fn stop(&mut self) -> Stage {
-        self.hosting.take().expect("it runs").stop().await;
+        let hosting = self.hosting.take().expect("it runs");
+        self.while_time_passes(hosting.stop()).await;
         self.surroundings.take().expect("it runs").stop().await;
         self.stage.clone()
     }
 
     /// Makes the supervisor start this actor afresh.
     pub async fn restart(&self, path: &str) {
-        self.kernel.registry.order(path, Action::Restart).await.expect("it is there");
+        self.while_time_passes(self.kernel.registry.order(path, Action::Restart)).await.expect("it is there");
+    }
+
+    /// Moves the clock until this has come to its end.
+    async fn while_time_passes<F: Future>(&self, end: F) -> F::Output {
+        let mut end = std::pin::pin!(end);
+        for _ in 0..PATIENCE {
+            match tokio::time::timeout(Duration::from_millis(1), &mut end).await {
+                Ok(output) => return output,
+                Err(_) => self.clock.advance(Duration::from_millis(1)),
+            }
+        }
+        panic!("it did not end");
     }
 }
 

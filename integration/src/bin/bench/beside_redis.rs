@@ -78,9 +78,12 @@ fn made(folder: &Path) -> std::io::Result<&Path> {
     Ok(folder)
 }
 
+/// Comet beside a Redis that never writes to the disk: it flushes every ten seconds, and promises nothing.
+const FORGETFUL: [&str; 2] = ["storage.durability=none", "storage.flush_interval_ms=10000"];
+
 /// Plain values.
 pub(crate) fn plain(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let pair = Pair::start(bench, &["storage.durability=none"], VOLATILE)?;
+    let pair = Pair::start(bench, &FORGETFUL, VOLATILE)?;
     let value = value();
     for server in [&pair.comet, &pair.redis] {
         send(server.port(), KEYS, |number| words(&["SET", &key(number), &value]))?;
@@ -102,7 +105,7 @@ pub(crate) fn plain(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 /// Objects whose handler does nothing but answer.
 pub(crate) fn hello(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     // One object that has all the load to itself would soon use up the share of the processor that one may have.
-    let pair = Pair::start(bench, &["storage.durability=none", "aso.cpu_share_ms=1000"], VOLATILE)?;
+    let pair = Pair::start(bench, &[&FORGETFUL[..], &["aso.cpu_share_ms=1000"]].concat(), VOLATILE)?;
     load_functions(&pair.redis)?;
     let load = words(&["ASO.SCRIPT", "LOAD", "hello", HELLO]);
     let () = redis::cmd(&load[0]).arg(&load[1..]).query(&mut pair.comet.connect()?)?;
@@ -127,7 +130,7 @@ pub(crate) fn hello(bench: &Bench) -> anyhow::Result<Vec<Row>> {
 
 /// Objects that count their reads.
 pub(crate) fn counter(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let pair = Pair::start(bench, &["storage.durability=none"], VOLATILE)?;
+    let pair = Pair::start(bench, &FORGETFUL, VOLATILE)?;
     load_functions(&pair.redis)?;
     let value = value();
     let put = |number| words(&["ASO.PUT", &key(number), &value, "SCRIPT", "read_counter"]);

@@ -24,7 +24,9 @@ const CALM: Duration = Duration::from_millis(500);
 /// Memory of an active read counter beyond its value.
 pub(crate) fn object(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let folder = TempDir::with_prefix("comet-bench-")?;
-    let settings = ["storage.durability=none", "storage.cache_mib=1", "aso.memory_mib=1024"];
+    // With a flush the database's memory would be counted as the objects'.
+    let settings =
+        ["storage.durability=none", "storage.flush_interval_ms=60000", "storage.cache_mib=1", "aso.memory_mib=1024"];
     let value = value();
     let put = |number| ["ASO.PUT", &key(number), &value, "SCRIPT", "read_counter"].map(str::to_owned).to_vec();
     let node = Server::comet(bench, folder.path(), &settings)?;
