@@ -121,6 +121,7 @@ impl Shard {
         };
         context.then(outcome, move |shard, failed, context| {
             let took = shard.local.env.now().since(begun);
+            let refused = !(failed.plain.is_empty() && failed.objects.is_empty() && failed.unasked.is_empty());
             if shard.local.epoch.get() == epoch {
                 shard.give_back(failed);
             }
@@ -129,7 +130,8 @@ impl Shard {
                 shard.retire(key, false, context);
             }
             let more = !shard.behind.dirty.is_empty() || !shard.local.dirty.borrow().is_empty();
-            let rest = if more { took * REST } else { shard.local.env.flush_interval };
+            // A store that refuses does so at once: it is not asked again before its time.
+            let rest = if more && !refused { took * REST } else { shard.local.env.flush_interval };
             shard.flush_later(rest.min(shard.local.env.flush_interval), context);
         });
     }

@@ -4,7 +4,7 @@ use comet_kernel::Value;
 use comet_kernel::contract::aso::Op;
 
 use super::scripted::COUNTER;
-use super::world::{FLUSH, World, add, answer, get, int, put, removed, set, stored, text, value};
+use super::world::{FLUSH, World, add, answer, get, int, put, put_named, removed, set, stored, text, value};
 
 #[actix::test]
 async fn a_write_is_answered_before_the_disk_has_it_and_flushed_once() {
@@ -59,9 +59,10 @@ async fn a_value_does_not_leave_memory_before_the_disk_has_it() {
 #[actix::test]
 async fn a_flush_that_fails_is_tried_again() {
     let world = World::without_durability().await;
+    world.load("counter", COUNTER).await;
     world.stage.lock().refuse = true;
     world.set("a", "v").await;
-    world.put("b", "v", COUNTER).await;
+    stored(world.ask("b", put_named("v", "counter")).await);
     assert_eq!(world.get("b").await, int(1));
     world.pass(3).await;
     assert!(world.stored("a").is_none() && world.stored("b").is_none());
@@ -117,8 +118,8 @@ async fn an_object_is_put_read_and_deleted_before_the_disk_knows_of_it() {
     world.put("a", "once", "fn onGet() { comet.deleteSelf(); this.value }").await;
     world.stage.lock().hold = true;
     assert_eq!(world.get("a").await, text("once"));
-    assert_eq!(world.get("a").await, Value::Nil);
     world.stage.let_go();
+    assert_eq!(world.get("a").await, Value::Nil);
     world.pass(1).await;
     assert_eq!((world.get("a").await, world.stored("a")), (Value::Nil, None));
 }

@@ -115,8 +115,7 @@ async fn until_the_names_are_read_every_message_waits() {
     world.pass(2).await;
     assert!(loaded.try_take().expect("it lives").is_none());
     world.stage.lock().names_broken = false;
-    world.pass(1).await;
-    loaded.await.expect("it lives").expect("loaded");
+    world.while_time_passes(loaded).await.expect("it lives").expect("loaded");
     let versions = world.stage.lock().names.get("mine").cloned().unwrap_or_default();
     assert_eq!((versions.len(), versions[0].hash), (3, first), "the former versions are still there");
 }

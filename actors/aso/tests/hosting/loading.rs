@@ -163,11 +163,8 @@ async fn a_good_version_that_comes_before_the_word_about_a_bad_one_stays() {
     stored(world.ask("a", put_named("v", "s")).await);
     world.load("s", BAD).await;
     world.stage.lock().hold = true;
-    let load = comet_kernel::contract::aso::LoadScript {
-        name: "s".into(),
-        source: TENFOLD.into(),
-        by: "a test".to_owned(),
-    };
+    let load =
+        comet_kernel::contract::aso::LoadScript { name: "s".into(), source: TENFOLD.into(), by: "a test".to_owned() };
     let loaded = world.service.load_script.ask(load).expect("it is there");
     world.until("it is being stored", || world.stage.held() == 1).await;
     for _ in 0..11 {

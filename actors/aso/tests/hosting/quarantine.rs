@@ -108,12 +108,12 @@ async fn an_object_that_was_quarantined_and_released_before_a_flush_is_armed_aga
 
 #[actix::test]
 async fn an_object_that_used_too_much_is_limited_and_recovers() {
-    let world = World::new().await;
+    let world = World::with(|settings| settings.aso.quarantine_failures = 1_000).await;
     world.stage.lock().lease = Some(Leased::Refused { retry_after_ms: 500 });
     world.put("a", "v", SPINNER).await;
     world.put("b", "v", COUNTER).await;
     let mut limited = None;
-    for _ in 0..4 {
+    for _ in 0..200 {
         match world.ask("a", spin()).await {
             Err(Refusal::Limited { retry_after_ms }) => limited = Some(retry_after_ms),
             other => assert!(matches!(other, Err(Refusal::Budget(_))), "{other:?}"),

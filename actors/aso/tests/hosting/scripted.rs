@@ -276,7 +276,7 @@ async fn a_parked_request_is_answered_by_a_reply() {
 async fn parked_requests_are_answered_when_their_object_is_replaced_or_removed() {
     let world = World::new().await;
     for op in [Op::Remove, put("new", COUNTER)] {
-        let script = r#"fn onGet() { comet.later() }"#;
+        let script = "fn onGet() { comet.later() }";
         world.put("a", "old", script).await;
         let parked = world.send_as("bob", "a", get());
         world.rest().await;

@@ -11,6 +11,7 @@ use comet_kernel::contract::timer::{Arm, DisarmAll};
 use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis};
 
 type Written = Responder<Result<(), WriteError>>;
+type Source = Responder<Result<Option<Arc<str>>, ReadError>>;
 
 /// What the writer was sent, in order.
 enum Job {
@@ -44,7 +45,7 @@ pub struct Disk {
     pub lease: Option<Leased>,
     pub leases: usize,
     jobs: VecDeque<Job>,
-    script_reads: Vec<(ReadScript, Responder<Result<Option<Arc<str>>, ReadError>>)>,
+    script_reads: Vec<(ReadScript, Source)>,
 }
 
 #[derive(Clone, Default)]

@@ -5,12 +5,12 @@ use comet_kernel::{UnixMillis, Value};
 
 use super::world::{SECOND, START, World, int, put, set_for, stored, text, value};
 
-const TICKER: &str = r#"
+const TICKER: &str = r"
     let n = 0;
     fn onPut() { comet.setTimer(10); }
     fn onTimer() { this.n += 1; if this.n == 3 { comet.setTimer(0); } }
     fn onGet(caller, payload) { if payload != () { comet.setTimer(payload); } this.n }
-"#;
+";
 
 fn at(seconds: u64) -> UnixMillis {
     UnixMillis(START.0 + seconds * 1_000)

@@ -138,7 +138,7 @@ impl World {
     }
 
     /// Moves the clock until this has come to its end.
-    async fn while_time_passes<F: Future>(&self, end: F) -> F::Output {
+    pub async fn while_time_passes<F: Future>(&self, end: F) -> F::Output {
         let mut end = std::pin::pin!(end);
         for _ in 0..PATIENCE {
             match tokio::time::timeout(Duration::from_millis(1), &mut end).await {

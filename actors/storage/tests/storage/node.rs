@@ -82,7 +82,8 @@ impl Node {
     }
 
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Record>, ReadError> {
-        let record = self.service.read.call(Read { key: key(name), request: None }).await.expect("the reader answers")?;
+        let record =
+            self.service.read.call(Read { key: key(name), request: None }).await.expect("the reader answers")?;
         Ok(record.map(|record| (*record).clone()))
     }
 
