@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use comet_admin::Client;
+use comet_kernel::contract::admin::{Answer, Command as Ask};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub use self::memory::resident;
 use self::output::{Kept, Lines};
+use crate::cluster::hosts::Host;
 use crate::wait::look;
 
 /// How long a node may take to serve. A debug build on a busy machine, with a journal to replay, is the worst case.
@@ -24,12 +28,15 @@ const STOP: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The last words of the line that tells where a node serves.
 const SERVING: &str = "serving on ";
+/// The words before an address that other nodes reach it at.
+const JOINS: &str = "joins at ";
 
 /// A node that runs, or has been ended by the test.
 #[derive(Debug)]
 pub struct Node {
     settings: Vec<String>,
     data: PathBuf,
+    host: Option<Host>,
     running: Option<Running>,
     // Removed after the child has ended: fields are dropped in this order.
     _temporary: Option<TempDir>,
@@ -40,12 +47,14 @@ pub struct Node {
 pub struct Builder {
     settings: Vec<String>,
     data: Option<PathBuf>,
+    host: Option<Host>,
 }
 
 #[derive(Debug)]
 struct Running {
     child: Child,
     resp: SocketAddr,
+    joins: Vec<String>,
     stderr: Kept,
 }
 
@@ -62,6 +71,12 @@ impl Builder {
         self
     }
 
+    /// Runs the node in a network namespace of its own.
+    pub fn host(mut self, host: Host) -> Self {
+        self.host = Some(host);
+        self
+    }
+
     /// Starts the node and waits until it serves.
     ///
     /// # Panics
@@ -74,8 +89,9 @@ impl Builder {
         };
         let data = self.data.or_else(|| temporary.as_ref().map(|folder| folder.path().join("data")));
         let data = data.expect("one of the two is there");
-        let running = Running::start(&data, &self.settings).unwrap_or_else(|failure| panic!("{failure}"));
-        Node { settings: self.settings, data, running: Some(running), _temporary: temporary }
+        let mut node = Node { settings: self.settings, data, host: self.host, running: None, _temporary: temporary };
+        node.restart();
+        node
     }
 
     /// Starts a node that is expected not to serve: how it ended, and what it wrote to standard error.
@@ -85,7 +101,7 @@ impl Builder {
     /// If it serves, or neither serves nor ends in time.
     pub fn start_in_vain(self) -> (ExitStatus, String) {
         let data = self.data.expect("a start in vain is about a folder that is there");
-        match Running::start(&data, &self.settings) {
+        match Running::start(&data, &self.settings, None) {
             Err(Failure::Ended { status, stderr }) => (status, stderr),
             Err(late) => panic!("{late}"),
             Ok(running) => panic!("it serves on {}", running.resp),
@@ -107,6 +123,30 @@ impl Node {
     /// Where it serves Redis clients.
     pub fn resp(&self) -> SocketAddr {
         self.running().resp
+    }
+
+    /// The addresses at which other nodes join it; none if it is alone.
+    pub fn joins(&self) -> &[String] {
+        &self.running().joins
+    }
+
+    /// Sets a field of the configuration, from the next start on.
+    pub fn set(&mut self, field: &str, value: impl std::fmt::Display) {
+        self.settings.push(format!("{field}={value}"));
+    }
+
+    /// What the node answers on its admin socket, or why it does not.
+    ///
+    /// # Errors
+    ///
+    /// The text of whatever went wrong.
+    pub fn ask(&self, ask: Ask) -> Result<Answer, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let socket = self.socket();
+        runtime.expect("the machine has room for a runtime").block_on(async {
+            let mut client = Client::connect(&socket).await.map_err(|error| error.to_string())?;
+            client.ask(ask).await.map_err(|error| error.to_string())
+        })
     }
 
     /// Its data directory.
@@ -146,7 +186,11 @@ impl Node {
 
     fn connection(&self, options: &str) -> redis::Connection {
         let client = redis::Client::open(format!("redis://{}/{options}", self.resp())).expect("well-formed");
-        let connection = client.get_connection_with_timeout(PATIENCE).expect("a node that serves takes connections");
+        let connect = || client.get_connection_with_timeout(PATIENCE).expect("a node that serves takes connections");
+        let connection = match &self.host {
+            Some(host) => host.within(connect),
+            None => connect(),
+        };
         connection.set_read_timeout(Some(PATIENCE)).expect("not zero");
         connection.set_write_timeout(Some(PATIENCE)).expect("not zero");
         connection
@@ -220,7 +264,8 @@ impl Node {
     /// If it does not serve.
     pub fn restart(&mut self) {
         self.running = None;
-        self.running = Some(Running::start(&self.data, &self.settings).unwrap_or_else(|failure| panic!("{failure}")));
+        let running = Running::start(&self.data, &self.settings, self.host.as_ref());
+        self.running = Some(running.unwrap_or_else(|failure| panic!("{failure}")));
     }
 
     fn running(&self) -> &Running {
@@ -258,9 +303,12 @@ enum Failure {
 }
 
 impl Running {
-    fn start(data: &Path, settings: &[String]) -> Result<Running, Failure> {
-        let mut command = comet();
-        command.args(["node", "--resp", "127.0.0.1:0", "--data"]).arg(data);
+    fn start(data: &Path, settings: &[String], host: Option<&Host>) -> Result<Running, Failure> {
+        let mut command = match host {
+            Some(host) => host.command(&comet()),
+            None => comet(),
+        };
+        command.args(["node", "--set", "gateway.listen=127.0.0.1:0", "--data"]).arg(data);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -269,15 +317,20 @@ impl Running {
         let lines = Lines::follow(child.stdout.take().expect("it is piped"));
         let stderr = Kept::follow(child.stderr.take().expect("it is piped"));
         // The address is not known yet; from here on the process is killed with its owner.
-        let mut running = Running { child, resp: SocketAddr::from(([127, 0, 0, 1], 0)), stderr };
-        match lines.find(START, |line| line.strip_prefix(SERVING)?.parse().ok()) {
+        let mut running = Running { child, resp: SocketAddr::from(([127, 0, 0, 1], 0)), joins: Vec::new(), stderr };
+        let mut joins = Vec::new();
+        let served = lines.find(START, |line| {
+            joins.extend(line.strip_prefix(JOINS).map(str::to_owned));
+            line.strip_prefix(SERVING)?.parse().ok()
+        });
+        match served {
             Some(resp) => {
-                running.resp = resp;
+                (running.resp, running.joins) = (resp, joins);
                 Ok(running)
             }
             // Its output has ended, or it takes too long.
             None => Err(match running.wait(Duration::from_secs(1)) {
-                Some(status) => Failure::Ended { status, stderr: running.stderr.text() },
+                Some(status) => Failure::Ended { status, stderr: running.stderr.last_words() },
                 None => Failure::Late { stderr: running.stderr.text() },
             }),
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use comet_kernel::contract::aso::{Call, Op, Put, Reply, ScriptChoice};
 use comet_kernel::directory::Asked;
 use comet_kernel::request::Hop;
-use comet_kernel::{Caller, Clock, Kernel, Key, NodeId, Request, Settings, Trace, Value};
-use comet_ops::tree::{self, Node};
+use comet_kernel::{Caller, Clock, Kernel, Key, Request, Settings, Trace, Value};
+use comet_ops::identity::Identity;
+use comet_ops::tree::{self, Medium, Node};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -68,16 +69,16 @@ impl Asker {
         let flags = [("gateway.listen", "127.0.0.1:0".to_owned())];
         let settings = Settings::layered(None, std::collections::HashMap::new(), &flags).unwrap();
         let kernel = Kernel::new(Clock::machine());
-        let (id, data) = (NodeId::from_public_key(&[1; 32]), folder.join("data"));
+        let (identity, data) = (Identity::of([1; 32]), folder.join("data"));
         comet_storage::prepare(&data, &settings.storage).unwrap();
-        let node = tree::start(&kernel, &settings, &data, &data.join("admin.sock"), &id).await.unwrap();
-        Asker { node, clock: kernel.clock, caller: Arc::new(Caller::node(&id)) }
+        let node = tree::start(&kernel, &settings, &data, &identity, Medium::SOCKETS).await.unwrap();
+        Asker { node, clock: kernel.clock, caller: Arc::new(Caller::node(&identity.id)) }
     }
 
     async fn ask(&self, key: &Key, op: Op, trace: Option<Trace>) -> Reply {
         let request = Request::until(self.clock.now() + Duration::from_secs(30));
         let request = if let Some(trace) = trace { request.traced(trace) } else { request };
-        let call = Call { key: key.clone(), request, caller: self.caller.clone(), op };
+        let call = Call { key: key.clone(), request, caller: self.caller.clone(), op, stamp: None };
         match self.node.aso.directory.ask(call, self.clock.now(), false) {
             Asked::Done(outcome) => outcome.unwrap(),
             Asked::Later(pending) => pending.await.unwrap().unwrap(),

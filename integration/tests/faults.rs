@@ -420,18 +420,23 @@ fn a_value_with_a_flipped_bit_on_the_disk_is_reported_and_the_rest_is_served() {
                 right += 1;
             }
             Ok(None) => panic!("k{number} is missing and nobody says so"),
-            Err(error) => refused.push(error.to_string()),
+            Err(error) => refused.push((format!("k{number}"), error.to_string())),
         }
     }
     // The database checks whole blocks, and refuses those it cannot trust.
     assert!(!refused.is_empty() && right > OBJECTS * 9 / 10, "{right} right, {} refused", refused.len());
-    says(&refused[0], &["UNAVAILABLE", "damaged", "restore the data directory from a copy"]);
+    says(&refused[0].1, &["UNAVAILABLE", "damaged", "restore the data directory from a copy", "put it anew"]);
+    for (key, _) in &refused {
+        let () = connection.set(key, "new").unwrap();
+        assert_eq!(connection.get::<_, String>(key).unwrap(), "new");
+    }
     serves(&node);
 }
 
 #[test]
-fn a_journal_with_a_flipped_bit_is_named_with_what_to_do() {
-    let node = stopped_with_noise(200);
+fn a_journal_with_a_flipped_bit_is_set_aside_and_what_the_tables_have_is_served() {
+    const OBJECTS: usize = 200;
+    let mut node = stopped_with_noise(OBJECTS);
     let store = node.data().join("store");
     let journals = std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path());
     let spoilt: usize = journals
@@ -439,9 +444,17 @@ fn a_journal_with_a_flipped_bit_is_named_with_what_to_do() {
         .map(|path| spoil_file(&path, &noise(100)))
         .sum();
     assert!(spoilt > 0, "the value stands in the journal");
-    let (status, stderr) = Node::builder().data(node.data()).start_in_vain();
-    assert_eq!(status.code(), Some(REFUSED));
-    says(&stderr, &[store.to_str().unwrap(), "is damaged", "restore the directory from a copy"]);
+    node.restart();
+    let mut connection = node.connect();
+    for number in 0..OBJECTS {
+        assert_eq!(connection.get::<_, Vec<u8>>(format!("k{number}")).unwrap(), noise(number));
+    }
+    let figures = node.comet(&["ctl", "inspect", "writer", "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+    assert_eq!(figures["figures"][0]["Storage"]["journal_pieces"], 1, "{figures}");
+    says(&node.stderr(), &[store.to_str().unwrap(), "is damaged", "were set aside in", "aside/"]);
+    assert_eq!(std::fs::read_dir(node.data().join("aside")).unwrap().count(), 1, "the piece is a file");
+    serves(&node);
 }
 
 /// Flips a bit wherever these bytes stand in the files of a folder; in how many places.

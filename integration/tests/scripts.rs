@@ -207,6 +207,141 @@ fn time_release_opens_when_its_time_has_come() {
     assert!(refusal(wrong).starts_with("REFUSED"));
 }
 
+#[test]
+fn tracker_tells_the_peers_that_are_near() {
+    let node = node();
+    let mut client = node.connect();
+    put(&mut client, "torrent", "linux.iso", "tracker", &[]).unwrap();
+    let peer = |client: &mut Connection, address: &str, at: Json| {
+        let value = json!({ "address": address, "at": at }).to_string();
+        cmd("ASO.PUT").arg("torrent").arg(value).arg("JSON").query::<Value>(client)
+    };
+    peer(&mut client, "far:1", json!([100, 0, 1])).unwrap();
+    peer(&mut client, "near:1", json!([3, 4.0, 0.5])).unwrap();
+    peer(&mut client, "near:1", json!([3, 4.0, 0])).unwrap();
+    for (address, at) in [("x", json!("here")), ("x", json!([1, 2])), (&*"long".repeat(20), json!([0, 0, 0]))] {
+        assert!(peer(&mut client, address, at.clone()).is_err(), "{address} {at}");
+    }
+    let near: String = aso_get(&mut client, &["torrent", "{\"at\":[0,0,0]}", "JSON"]).unwrap();
+    let near: Json = serde_json::from_str(&near).unwrap();
+    assert_eq!(near, json!([{ "address": "near:1", "far": 5.0 }, { "address": "far:1", "far": 101.0 }]));
+    assert_eq!(get::<String>(&mut client, "torrent").unwrap(), "linux.iso");
+    for number in 0..210 {
+        peer(&mut client, &format!("{number}"), json!([number, 0, 0])).unwrap();
+    }
+    let near: String = aso_get(&mut client, &["torrent", "{\"at\":[205,0,0]}", "JSON"]).unwrap();
+    let near: Json = serde_json::from_str(&near).unwrap();
+    assert_eq!((near.as_array().unwrap().len(), &near[0]["address"]), (20, &json!("205")));
+}
+
+/// Sends a get on a connection of its own, and waits until the object has parked it.
+fn parked(node: &Arc<Node>, words: &[&'static str]) -> std::thread::JoinHandle<String> {
+    let (mut client, mut other) = (node.connect(), node.connect());
+    let (key, words) = (words[0], words.to_vec());
+    let calls = |client: &mut Connection| info(client, key)["calls"].as_i64().unwrap();
+    let before = calls(&mut client);
+    let waiting = std::thread::spawn(move || cmd("ASO.GET").arg(words).query::<String>(&mut other).unwrap());
+    eventually(SOON, "somebody waits", || calls(&mut client) > before);
+    waiting
+}
+
+fn json_of(waiting: std::thread::JoinHandle<String>) -> Json {
+    serde_json::from_str(&waiting.join().unwrap()).unwrap()
+}
+
+#[test]
+fn pubsub_readers_hear_the_next_message_and_what_they_missed() {
+    let node = node();
+    let mut client = node.connect();
+    put(&mut client, "news", "", "pubsub", &[]).unwrap();
+    let waiting = parked(&node, &["news", "null", "JSON"]);
+    let () = cmd("SET").arg("news").arg("it rains").query(&mut client).unwrap();
+    assert_eq!(json_of(waiting), json!({ "number": 1, "message": "it rains" }));
+    let waiting = parked(&node, &["news", "1", "JSON"]);
+    let () = cmd("SET").arg("news").arg("it snows").query(&mut client).unwrap();
+    assert_eq!(json_of(waiting), json!({ "number": 2, "message": "it snows" }));
+    let missed: String = aso_get(&mut client, &["news", "1", "JSON"]).unwrap();
+    assert_eq!(serde_json::from_str::<Json>(&missed).unwrap(), json!({ "number": 2, "message": "it snows" }));
+}
+
+#[test]
+fn pubsub_tree_serves_its_readers_and_takes_no_message_twice() {
+    let node = node();
+    let mut client = node.connect();
+    put(&mut client, "leaf", "[]", "pubsub_tree", &["JSON"]).unwrap();
+    let waiting = parked(&node, &["leaf", "null", "JSON"]);
+    let () = cmd("SET").arg("leaf").arg("it rains").query(&mut client).unwrap();
+    assert_eq!(json_of(waiting), json!("it rains"));
+    let waiting = parked(&node, &["leaf", "null", "JSON"]);
+    for message in ["it rains", "it snows"] {
+        let () = cmd("SET").arg("leaf").arg(message).query(&mut client).unwrap();
+    }
+    assert_eq!(json_of(waiting), json!("it snows"));
+    assert_eq!(aso_get::<String>(&mut client, &["leaf", "last"]).unwrap(), "it snows");
+    put(&mut client, "root", "[\"leaf\"]", "pubsub_tree", &["JSON"]).unwrap();
+    assert!(
+        refusal(cmd("SET").arg("root").arg("x").query::<Value>(&mut client)).contains("signed by a trusted publisher")
+    );
+}
+
+#[test]
+fn merged_counter_counts_the_reads_of_this_node() {
+    let node = node();
+    let mut client = node.connect();
+    put(&mut client, "merged", "hello", "merged_counter", &[]).unwrap();
+    for count in 1..=3 {
+        assert_eq!(get::<(String, i64)>(&mut client, "merged").unwrap(), ("hello".to_owned(), count));
+    }
+}
+
+/// On a node that is alone the applications of the network do what is left of them: they count themselves, and serve.
+#[test]
+fn without_a_network_the_applications_of_the_network_serve_their_values() {
+    let node = node();
+    let mut client = node.connect();
+    put(&mut client, "plans", "top secret", "replica_monitor", &[]).unwrap();
+    assert_eq!(get::<String>(&mut client, "plans").unwrap(), "top secret");
+    assert_eq!(aso_get::<Vec<Value>>(&mut client, &["plans", "copies"]).unwrap(), []);
+    put(&mut client, "song", "{\"value\":\"la la\",\"copies\":12}", "self_replicating", &["JSON"]).unwrap();
+    assert_eq!(get::<String>(&mut client, "song").unwrap(), "la la");
+    put(&mut client, "probe", "1", "node_lifetimes", &["JSON"]).unwrap();
+    put(&mut client, "share", "{\"share\":\"c2Vj\",\"seconds\":1}", "smart_replication", &["JSON"]).unwrap();
+    assert_eq!(get::<String>(&mut client, "share").unwrap(), "c2Vj");
+    let copies = |client: &mut Connection| aso_get::<i64>(client, &["share", "copies"]).unwrap();
+    eventually(SOON, "it counts itself", || copies(&mut client) == 1);
+    let looked = |client: &mut Connection| info(client, "probe")["calls"].as_i64().unwrap() > 1;
+    eventually(SOON, "it looks around", || looked(&mut client));
+    let life: std::collections::HashMap<String, Option<i64>> = get(&mut client, "probe").unwrap();
+    assert_eq!((life["near"], life["gone"], life["median"]), (Some(0), Some(0), None));
+}
+
+#[test]
+fn recursive_get_needs_a_signature_that_the_node_trusts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, script) = (folder.path().join("publisher.key"), folder.path().join("recursive_get.rhai"));
+    let run = |words: &[&std::ffi::OsStr]| {
+        let output = comet().args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let publisher = run(&["keys".as_ref(), "new".as_ref(), key.as_ref()]);
+    std::fs::copy(self::folder().join("recursive_get.rhai"), &script).unwrap();
+    run(&["script".as_ref(), "sign".as_ref(), script.as_ref(), "--key".as_ref(), key.as_ref()]);
+    let checked = run(&["script".as_ref(), "check".as_ref(), script.as_ref()]);
+    assert!(checked.contains(&format!("signed by {publisher}")), "{checked}");
+    let signed = std::fs::read_to_string(&script).unwrap();
+
+    let node = Node::builder().set("aso.publishers", &publisher).start();
+    let mut client = node.connect();
+    put(&mut client, "unsigned", "elsewhere", "recursive_get", &[]).unwrap();
+    assert!(refusal(get::<Value>(&mut client, "unsigned")).contains("signed by a trusted publisher"));
+    let _: Value = cmd("ASO.PUT").arg("signed").arg("elsewhere").arg("SOURCE").arg(&signed).query(&mut client).unwrap();
+    assert_eq!(get::<Option<String>>(&mut client, "signed").unwrap(), None, "nobody else is there to ask");
+    let changed = signed.replace("this.value, 3", "this.value, 9");
+    let outcome = cmd("ASO.PUT").arg("forged").arg("x").arg("SOURCE").arg(&changed).query::<Value>(&mut client);
+    assert!(refusal(outcome).contains("sign it again"));
+}
+
 /// What `ASO.INFO` tells; null if there is no such object.
 fn info(client: &mut Connection, key: &str) -> Json {
     let info: Option<std::collections::HashMap<String, Value>> = cmd("ASO.INFO").arg(key).query(client).unwrap();
@@ -219,7 +354,19 @@ fn info(client: &mut Connection, key: &str) -> Json {
 #[test]
 fn no_application_needs_more_lines_than_the_slides_allow() {
     let checked = check();
-    for (name, most) in [("one_time", 15), ("password", 11), ("access_log", 22), ("time_out", 15)] {
+    for (name, most) in [
+        ("smart_replication", 41),
+        ("time_out", 15),
+        ("one_time", 15),
+        ("password", 11),
+        ("access_log", 22),
+        ("tracker", 43),
+        ("recursive_get", 9),
+        ("pubsub", 14),
+        ("pubsub_tree", 20),
+        ("node_lifetimes", 41),
+        ("replica_monitor", 21),
+    ] {
         let report = checked.iter().find(|report| report["file"].as_str().unwrap().ends_with(&format!("{name}.rhai")));
         let lines = report.expect(name)["code_lines"].as_i64().unwrap();
         assert!(lines <= most, "{name} has {lines} lines of code; the slides' has {most}");

@@ -3,6 +3,9 @@
 //! ```text
 //!        gateway   admin                          edges: sockets in, contracts out
 //!           |        |
+//!           v        |
+//!        routing     |                             which nodes store an object; other nodes
+//!           |        |
 //!           v        v
 //!          aso  <--------  timer                  objects and their scripts; what wakes them
 //!           |  \             |
@@ -13,6 +16,8 @@
 
 pub mod admin;
 pub mod aso;
+pub mod library;
 pub mod limiter;
+pub mod routing;
 pub mod storage;
 pub mod timer;

@@ -57,7 +57,8 @@ struct Entry {
 /// How a key is in memory.
 #[derive(Debug)]
 pub enum Presence {
-    /// A plain value as it is on the disk, or will be at the next flush.
+    /// A plain value as it is on the disk, or will be at the next flush; a tombstone; or an object that nothing can run of,
+    /// because its script is lost.
     Plain(Arc<Record>),
     /// A plain value that is being changed: its shard knows.
     Changing,
@@ -107,12 +108,20 @@ impl Directory {
     pub fn plain(&self, key: &[u8], now: Moment, unix: UnixMillis) -> Option<Arc<Record>> {
         let entry = self.0.entries.get(key)?;
         match &entry.presence {
-            Presence::Plain(record) if !record.expired(unix) => {
+            Presence::Plain(record) if record.is_live(unix) && record.active.is_none() => {
                 entry.touch(now);
                 Some(record.clone())
             }
             _ => None,
         }
+    }
+
+    /// Whether there is something in memory under a key, and not the tombstone of something.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.0.entries.get(key).is_some_and(|entry| match &entry.presence {
+            Presence::Plain(record) => record.removed().is_none(),
+            Presence::Changing | Presence::Active(_) => true,
+        })
     }
 
     /// Asks the object, or its shard if it is not active. `ordered` calls go through the shard in any case, which puts

@@ -26,6 +26,18 @@ impl NodeId {
         NodeId(bs58::encode(bytes).into_string().into())
     }
 
+    /// The Ed25519 public key that stands in the peer id; none if the text is no peer id of such a key.
+    pub fn public_key(&self) -> Option<[u8; 32]> {
+        let bytes = bs58::decode(&*self.0).into_vec().ok()?;
+        let public = bytes.get(6..)?.try_into().ok()?;
+        (NodeId::from_public_key(&public) == *self).then_some(public)
+    }
+
+    /// The peer id that is written so, without a check of what it stands for.
+    pub fn from_text(text: &str) -> Self {
+        NodeId(text.into())
+    }
+
     /// The peer id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -88,6 +100,11 @@ impl ScriptHash {
         Some(ScriptHash(bytes))
     }
 
+    /// The hash of these 32 bytes; none if they are more or fewer.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(ScriptHash)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -118,6 +135,22 @@ mod tests {
     #[test]
     fn an_ed25519_peer_id_looks_like_libp2p_writes_it() {
         assert!(NodeId::from_public_key(&[7; 32]).as_str().starts_with("12D3KooW"));
+    }
+
+    #[test]
+    fn a_peer_id_gives_back_its_key_and_other_text_gives_none() {
+        let id = NodeId::from_public_key(&[7; 32]);
+        assert_eq!(id.public_key(), Some([7; 32]));
+        for text in [
+            "",
+            "default",
+            "12D3KooW",
+            &id.as_str()[1..],
+            &format!("{id}1"),
+            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N",
+        ] {
+            assert_eq!(NodeId::from_text(text).public_key(), None, "{text}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Key {
 
     /// The key's place in the network: SHA-256 of its bytes.
     pub fn place(&self) -> [u8; 32] {
-        Sha256::digest(&self.0).into()
+        place(&self.0)
     }
 
     /// The key's `n`-th child as scripts know it: SHA-256 applied `n` times; the key itself for 0.
@@ -52,6 +52,11 @@ impl Key {
         }
         Key(bytes)
     }
+}
+
+/// The place of a key with these bytes.
+pub fn place(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
 }
 
 impl Borrow<[u8]> for Key {

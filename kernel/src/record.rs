@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
 use crate::identity::ScriptHash;
+use crate::provenance::{Provenance, Removal};
 use crate::value::Value;
 
 /// An object at rest. A plain value is a record without a script.
@@ -24,6 +25,9 @@ pub struct Record {
     /// Who alone may replace or remove the object, if it was put as owned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Arc<str>>,
+    /// Where this version comes from, if the node is part of a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Box<Provenance>>,
 }
 
 /// The active half of a record.
@@ -63,12 +67,22 @@ pub struct Interval {
 impl Record {
     /// A plain value.
     pub fn plain(version: u64, value: Value) -> Self {
-        Record { version, value, expires: None, active: None, owner: None }
+        Record { version, value, expires: None, active: None, owner: None, provenance: None }
     }
 
     /// Whether the object's life has ended by `now`.
     pub fn expired(&self, now: UnixMillis) -> bool {
         self.expires.is_some_and(|end| end <= now)
+    }
+
+    /// How far the removal reaches, if the record is a tombstone.
+    pub fn removed(&self) -> Option<Removal> {
+        self.provenance.as_ref().and_then(|provenance| provenance.removed)
+    }
+
+    /// Whether there is an object for a client to see: it has not ended, and was not removed.
+    pub fn is_live(&self, now: UnixMillis) -> bool {
+        !self.expired(now) && self.removed().is_none()
     }
 
     /// The moments at which the timer actor has to wake this object.

@@ -26,17 +26,26 @@ pub struct Request {
     pub deadline: Moment,
     /// Collects the hops if somebody follows this request.
     pub trace: Option<Trace>,
+    /// How many objects stand behind the request: 0 if a client or the operator caused it, 1 if an object did, 2 if a
+    /// request that an object caused made another object ask.
+    pub caused: u8,
 }
 
 impl Request {
     /// A request that nobody traces.
     pub fn until(deadline: Moment) -> Self {
-        Request { id: RequestId::fresh(), deadline, trace: None }
+        Request { id: RequestId::fresh(), deadline, trace: None, caused: 0 }
     }
 
     /// The same request, followed.
     pub fn traced(mut self, trace: Trace) -> Self {
         self.trace = Some(trace);
+        self
+    }
+
+    /// The same request, with so many objects behind it.
+    pub fn caused_by(mut self, objects: u8) -> Self {
+        self.caused = objects;
         self
     }
 

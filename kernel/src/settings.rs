@@ -3,10 +3,18 @@
 //! Layered: defaults, a file in TOML, `COMET_*` variables of the environment, flags; each layer overrides those before
 //! it. The kernel does no I/O: it is handed the file's text and the variables.
 
+mod durability;
+mod list;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
+
+use crate::identity::NodeId;
+
+pub use self::durability::Durability;
+pub use self::list::List;
 
 /// Declares the sections, their defaults, their checks and their annotated text from one source.
 macro_rules! settings {
@@ -140,6 +148,62 @@ settings! {
         quarantine_failures: u64 = 5_u64, 1..=1_000_u64;
         /// Seconds within which they count.
         quarantine_seconds: u64 = 60_u64, 1..=86_400_u64;
+        /// Requests to other nodes that one event of an object may cause.
+        actions: u64 = 2_u64, 0..=16_u64;
+        /// Requests to other nodes in each second that one object may cause; twice as many at once.
+        actions_per_second: u64 = 2_u64, 1..=1_000_u64;
+        /// Publishers whose signed scripts may use any key and cause requests in a chain: what `comet keys show` prints.
+        publishers: List = List::default();
+    }
+    /// The network of nodes.
+    network: Network {
+        /// Where to listen for other nodes: multiaddresses such as `/ip4/0.0.0.0/tcp/7380` and
+        /// `/ip4/0.0.0.0/udp/7380/quic-v1`. None: the node stays alone.
+        listen: List = List::default();
+        /// Nodes to join: multiaddresses that end in `/p2p/` and a peer id. None: this node starts a network.
+        bootstrap: List = List::default();
+        /// Addresses to tell others, if they cannot reach this node on those that it listens on.
+        external: List = List::default();
+        /// Whether nodes of the same local network find each other by multicast DNS.
+        mdns: bool = false;
+        /// A file with a pre-shared key of 64 hexadecimal digits: only nodes that hold it can connect, over TCP alone.
+        key_file: String = String::new();
+        /// Peer ids that may connect. Empty: everyone.
+        allow: List = List::default();
+        /// Peer ids that may not connect.
+        block: List = List::default();
+        /// Connections at once; more are refused.
+        max_connections: u64 = 512_u64, 4..=65_536_u64;
+        /// MiB of resident memory above which no new connections are taken; 0 is no limit.
+        max_memory_mib: u64 = 0_u64, 0..=1_048_576_u64;
+        /// Peers of one address group (/24 of IPv4, /48 of IPv6) in a bucket of the routing table, and one more than that in
+        /// the table: whoever holds a few address ranges cannot fill it.
+        group_peers: u64 = 2_u64, 1..=1_000_u64;
+        /// Whether that holds for loopback and private addresses too.
+        group_private: bool = false;
+        /// Requests in each second of one peer; more are refused.
+        peer_requests_per_second: u64 = 50_000_u64, 10..=10_000_000_u64;
+        /// KiB in each second of one peer; reading slows down past it.
+        peer_kib_per_second: u64 = 262_144_u64, 64..=16_777_216_u64;
+        /// Milliseconds that one request to one peer may take.
+        request_timeout_ms: u64 = 2_000_u64, 50..=60_000_u64;
+    }
+    /// How objects are kept in the network.
+    dht: Dht {
+        /// Nodes that hold an object, unless its put says otherwise.
+        replication: u64 = 8_u64, 1..=20_u64;
+        /// How many of them must have stored a put before it is acknowledged; all, if there are fewer nodes.
+        write_quorum: u64 = 3_u64, 1..=20_u64;
+        /// How many nodes are asked at once for an object that this node does not hold.
+        read_parallel: u64 = 3_u64, 1..=20_u64;
+        /// Seconds between comparisons of what this node stores with the nodes that should store it.
+        replicate_interval_seconds: u64 = 1_800_u64, 1..=86_400_u64;
+        /// Milliseconds after a change among the neighbours before the objects that it concerns are compared.
+        neighbour_delay_ms: u64 = 3_000_u64, 10..=600_000_u64;
+        /// Seconds that a node which stops spends at most on handing its objects over.
+        drain_seconds: u64 = 20_u64, 0..=3_600_u64;
+        /// MiB that the objects put by one node may take here; 0 is no limit.
+        quota_mib: u64 = 4_096_u64, 0..=1_048_576_u64;
     }
     /// The library of named scripts.
     scripts: Scripts {
@@ -182,18 +246,6 @@ settings! {
         /// `error`, `warn`, `info`, `debug` or `trace`, or directives such as `info,comet_storage=debug`.
         filter: String = String::from("info");
     }
-}
-
-/// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// A crash of the node and of the machine.
-    Always,
-    /// A crash of the node.
-    Interval,
-    /// Nothing for certain.
-    None,
 }
 
 /// Who may log in at the gateway.
@@ -300,10 +352,27 @@ impl Settings {
                 return Err(malformed("name must not be empty"));
             }
         }
+        for (number, publisher) in self.aso.publishers.iter().enumerate() {
+            if NodeId::from_text(publisher).public_key().is_none() {
+                return Err(SettingsError::Malformed {
+                    field: format!("aso.publishers[{number}]"),
+                    reason: format!("{publisher:?} is no publisher's key; `comet keys show` prints it"),
+                });
+            }
+        }
         self.gateway.listen.parse::<std::net::SocketAddr>().map_err(|_| SettingsError::Malformed {
             field: "gateway.listen".to_owned(),
             reason: format!("{:?} is no address with a port, such as 127.0.0.1:7379", self.gateway.listen),
         })?;
+        if self.dht.write_quorum > self.dht.replication {
+            return Err(SettingsError::Malformed {
+                field: "dht.write_quorum".to_owned(),
+                reason: format!(
+                    "is {}, more than dht.replication, which is {}: no put could be acknowledged",
+                    self.dht.write_quorum, self.dht.replication
+                ),
+            });
+        }
         Ok(())
     }
 }
@@ -347,6 +416,18 @@ impl Toml for Durability {
     }
 }
 
+impl Toml for bool {
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Toml for List {
+    fn toml(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
 impl Toml for Vec<User> {
     fn toml(&self) -> String {
         assert!(self.is_empty(), "no user is there by default");
@@ -382,6 +463,14 @@ mod tests {
     fn a_field_out_of_range_is_named_with_its_file_and_range() {
         let error = from_text("[aso]\ncpu_ms = 0\n").expect_err("out of range").to_string();
         assert!(error.contains("comet.toml") && error.contains("aso.cpu_ms is 0; it must be 1 to 1000"), "{error}");
+    }
+
+    #[test]
+    fn a_publisher_that_is_no_key_is_named() {
+        let error = from_text("[aso]\npublishers = [\"me\"]\n").expect_err("no key").to_string();
+        assert!(error.contains("aso.publishers[0]") && error.contains("comet keys show"), "{error}");
+        let right = NodeId::from_public_key(&[7; 32]);
+        assert!(from_text(&format!("[aso]\npublishers = [\"{right}\"]\n")).is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What clients put and get: MessagePack's types, no more.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -84,6 +85,15 @@ impl Value {
             _ => 0,
         }
     }
+
+    /// How many items all its arrays and maps have together.
+    pub fn items(&self) -> usize {
+        match self {
+            Value::Array(items) => items.len() + items.iter().map(Value::items).sum::<usize>(),
+            Value::Map(fields) => fields.len() + fields.values().map(Value::items).sum::<usize>(),
+            _ => 0,
+        }
+    }
 }
 
 impl From<&str> for Value {
@@ -114,41 +124,88 @@ impl Serialize for Value {
 }
 
 impl<'de> Deserialize<'de> for Value {
-    /// Refuses what nests deeper than [`limits::VALUE_DEPTH`] before it can cost a stack, integers outside
-    /// `i64`, and maps whose names are not text or stand twice.
+    /// Refuses what nests deeper than [`limits::VALUE_DEPTH`] before it can cost a stack, what has more items than
+    /// [`limits::VALUE_ITEMS`] before it can cost memory, integers outside `i64`, and maps whose names are not text or
+    /// stand twice.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Seed { depth_left: limits::VALUE_DEPTH }.read(deserializer)
+        Room::default().read(deserializer)
     }
 }
 
-/// Reads a value that may still nest `depth_left` levels.
-#[derive(Clone, Copy)]
-struct Seed {
-    depth_left: usize,
+/// Room for the items of one value that is being read. Who reads through it can tell a value with too many items from one
+/// with another fault.
+#[derive(Debug)]
+pub struct Room {
+    items_left: Cell<usize>,
+    exceeded: Cell<bool>,
 }
 
-impl Seed {
+impl Default for Room {
+    fn default() -> Self {
+        Room { items_left: Cell::new(limits::VALUE_ITEMS), exceeded: Cell::new(false) }
+    }
+}
+
+impl Room {
+    /// Reads a value into this room.
+    pub fn read<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<Value, D::Error> {
+        Seed { depth_left: limits::VALUE_DEPTH, room: self }.read(deserializer)
+    }
+
+    /// Whether a value was refused because it has more items than there is room for.
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.get()
+    }
+
+    /// Takes the place of one item.
+    fn take<E: de::Error>(&self) -> Result<(), E> {
+        match self.items_left.get().checked_sub(1) {
+            Some(left) => {
+                self.items_left.set(left);
+                Ok(())
+            }
+            None => {
+                self.exceeded.set(true);
+                Err(E::custom(format_args!("value has more than {} items in arrays and maps", limits::VALUE_ITEMS)))
+            }
+        }
+    }
+}
+
+/// Reads a value that may still nest `depth_left` levels, and takes its items out of the room.
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    depth_left: usize,
+    room: &'a Room,
+}
+
+/// Reads an item, if there is room for it.
+#[derive(Clone, Copy)]
+struct Item<'a>(Seed<'a>);
+
+impl<'de> de::DeserializeSeed<'de> for Item<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.room.take()?;
+        self.0.read(deserializer)
+    }
+}
+
+impl<'a> Seed<'a> {
     fn read<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 
-    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+    fn deeper<E: de::Error>(self) -> Result<Item<'a>, E> {
         match self.depth_left.checked_sub(1) {
-            Some(depth_left) => Ok(Seed { depth_left }),
+            Some(depth_left) => Ok(Item(Seed { depth_left, ..self })),
             None => Err(E::custom(format_args!("value nests deeper than {} levels", limits::VALUE_DEPTH))),
         }
     }
 }
 
-impl<'de> de::DeserializeSeed<'de> for Seed {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.read(deserializer)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -194,20 +251,20 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let seed = self.deeper()?;
+        let item = self.deeper()?;
         // The claimed length is a claim: it reserves no memory.
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(seed)? {
-            items.push(item);
+        while let Some(value) = seq.next_element_seed(item)? {
+            items.push(value);
         }
         Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let seed = self.deeper()?;
+        let item = self.deeper()?;
         let mut fields = BTreeMap::new();
         while let Some(name) = map.next_key::<Arc<str>>()? {
-            let value = map.next_value_seed(seed)?;
+            let value = map.next_value_seed(item)?;
             if let Some(_former) = fields.insert(name.clone(), value) {
                 return Err(de::Error::custom(format_args!("map names {name:?} twice")));
             }
@@ -251,6 +308,31 @@ mod tests {
         bytes.push(0xc0);
         let error = rmp_serde::from_slice::<Value>(&bytes).expect_err("too deep").to_string();
         assert!(error.contains("deeper"), "{error}");
+    }
+
+    #[test]
+    fn a_value_may_have_so_many_items_in_all_its_arrays_and_maps_and_no_more() {
+        let most = limits::VALUE_ITEMS;
+        let half = Value::Array(vec![Value::Nil; most / 2 - 1]);
+        let value = Value::Map(BTreeMap::from([("a".into(), half.clone()), ("b".into(), half)]));
+        assert_eq!(value.items(), most);
+        assert_eq!(round_trip(&value), value);
+        let bytes = rmp_serde::to_vec(&Value::Array(vec![value])).expect("values encode");
+        let error = rmp_serde::from_slice::<Value>(&bytes).expect_err("too many").to_string();
+        assert!(error.contains("more than 65536 items"), "{error}");
+    }
+
+    #[test]
+    fn what_has_too_many_items_is_refused_at_the_first_that_is_too_many() {
+        let room = Room::default();
+        // A mebibyte of nulls, and no end: whoever read them all would find that out.
+        let mut bytes = vec![0xdd, 0x7f, 0xff, 0xff, 0xff];
+        bytes.resize(limits::VALUE_BYTES, 0xc0);
+        let error = room.read(&mut rmp_serde::Deserializer::new(&bytes[..])).expect_err("too many").to_string();
+        assert!(error.contains("more than 65536 items") && room.is_exceeded(), "{error}");
+        let other = Room::default();
+        other.read(&mut rmp_serde::Deserializer::new(&[0x92, 0xc0][..])).expect_err("cut off");
+        assert!(!other.is_exceeded());
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod admin;
 mod ctl;
+mod demo;
 mod failure;
 mod figures;
 mod json;
+mod keys;
 mod node;
 mod output;
 mod script;
@@ -55,8 +57,12 @@ enum Command {
     Info(value::Info),
     /// Check scripts, and manage the named scripts of a node.
     Script(script::Args),
+    /// Make and show the keys with which publishers sign scripts.
+    Keys(keys::Args),
     /// Supervise a node.
     Ctl(ctl::Args),
+    /// Run a network of several nodes on this machine for a while, and walk through what it does.
+    Demo(demo::Args),
 }
 
 /// Runs what the arguments of the process say.
@@ -84,7 +90,9 @@ impl Cli {
             Command::Del(del) => value::del(del, &mut output),
             Command::Info(info) => value::info(info, &mut output),
             Command::Script(args) => script::run(args, &mut output),
+            Command::Keys(args) => keys::run(args, &mut output),
             Command::Ctl(args) => ctl::run(args, &mut output),
+            Command::Demo(args) => demo::run(&args, &mut output),
         }
     }
 }
@@ -108,15 +116,21 @@ mod tests {
         for line in [
             "comet node",
             "comet node --config c.toml --data d --resp 127.0.0.1:0 --set aso.cpu_ms=5 --set log.filter=debug",
+            "comet node --p2p /ip4/0.0.0.0/tcp/7380 --p2p /ip4/0.0.0.0/udp/7380/quic-v1 --bootstrap /dns/a/tcp/1/p2p/x",
             "comet config",
             "comet put k v --json --script counter --ttl 5 --owned --pin",
             "comet put k - --source f.rhai",
-            "comet put k v --xx --ttl 5",
+            "comet put k v --xx --ttl 5 --script counter --replicas 3",
+            "comet get k --answers 3 --json",
             "comet get k --payload 1 --json --node 127.0.0.1:1 --user u --password p",
             "comet get --json k",
             "comet del a b c",
             "comet info k",
             "comet script check a.rhai b.rhai",
+            "comet script sign counter.rhai --key publisher.key",
+            "comet keys new",
+            "comet keys new publisher.key",
+            "comet keys show --json",
             "comet script load counter counter.rhai --data d",
             "comet script load counter -",
             "comet script load --all scripts",
@@ -139,7 +153,15 @@ mod tests {
             "comet ctl isolate k",
             "comet ctl release k",
             "comet ctl events --follow",
+            "comet ctl peers",
+            "comet ctl buckets --json",
+            "comet ctl network",
+            "comet ctl lookup k",
+            "comet ctl lookup k --path",
+            "comet ctl replicate",
             "comet ctl shutdown",
+            "comet demo",
+            "comet demo --nodes 3 --once --json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -155,15 +177,19 @@ mod tests {
             "comet put k v --nx --xx",
             "comet put k v --script s --source f",
             "comet put k v --pin",
-            "comet put k v --nx --owned",
+            "comet put k v --replicas 0",
+            "comet get k --answers 21",
             "comet del",
             "comet script load",
             "comet script load counter",
             "comet script load counter f --all d",
             "comet script check",
+            "comet script sign counter.rhai",
+            "comet keys",
             "comet node --set aso.cpu=5",
             "comet node --resp nowhere",
             "comet ctl objects --limit x",
+            "comet demo --nodes 1",
         ] {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
         }

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use comet_kernel::Settings;
 use comet_kernel::settings::{File, SettingsError};
+use comet_kernel::{NodeId, Settings};
+use tracing_subscriber::EnvFilter;
 
 /// Variables of the environment that stand for flags of the command line and are no fields of the configuration.
 const FLAGS: [&str; 5] = ["COMET_DATA", "COMET_SOCKET", "COMET_NODE", "COMET_USER", "COMET_PASSWORD"];
@@ -35,6 +36,9 @@ pub enum ConfigError {
     /// A variable is not text.
     #[error("the variable {0} of the environment is not UTF-8 text; unset it or write it in UTF-8")]
     NotText(String),
+    /// The network cannot be what the configuration wants it to be.
+    #[error("{0}; `comet config` shows every field")]
+    Network(String),
     /// What the layers say is wrong.
     #[error("{0}; `comet config` shows every field with its range")]
     Wrong(#[from] SettingsError),
@@ -56,7 +60,31 @@ pub fn load(
     let name = file.map_or(String::new(), |path| path.display().to_string());
     let file = text.as_deref().map(|text| File { name: &name, text });
     let flags: Vec<_> = assignments.iter().map(|flag| (flag.field.as_str(), flag.value.clone())).collect();
-    Ok(Settings::layered(file, variables(environment)?, &flags)?)
+    let settings = Settings::layered(file, variables(environment)?, &flags)?;
+    check(&settings)?;
+    Ok(settings)
+}
+
+/// What the kernel cannot check.
+fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let filter = &settings.log.filter;
+    let malformed = |field: &str, reason: String| SettingsError::Malformed { field: field.to_owned(), reason };
+    if let Err(error) = EnvFilter::try_new(filter) {
+        let reason = format!("{filter:?} is no filter ({error}); write a level such as info, or info,comet_aso=debug");
+        return Err(malformed("log.filter", reason).into());
+    }
+    for (number, publisher) in settings.aso.publishers.iter().enumerate() {
+        if NodeId::from_text(publisher).public_key().is_none() {
+            let reason = format!("{publisher:?} is no publisher; write what `comet keys show` prints");
+            return Err(malformed(&format!("aso.publishers[{number}]"), reason).into());
+        }
+    }
+    if settings.network.listen.is_empty() && !settings.network.bootstrap.is_empty() {
+        let reason = "names nodes to join, and network.listen is empty; give an address to listen on with --p2p, such \
+                      as /ip4/0.0.0.0/tcp/7380";
+        return Err(malformed("network.bootstrap", reason.to_owned()).into());
+    }
+    Ok(())
 }
 
 /// The variables that are fields of the configuration.
@@ -123,6 +151,20 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let error = load(Some(&path), environment(&[]), &[]).unwrap_err().to_string();
             assert!(error.contains("mine.toml") && error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_found_at_the_start() {
+        for (flag, wanted) in [
+            ("log.filter=comet=loud", "log.filter"),
+            ("network.bootstrap=/ip4/127.0.0.1/tcp/1", "--p2p"),
+            ("aso.publishers=nobody", "aso.publishers[0]"),
+            ("storage.durability=sometimes", "always"),
+            ("storage.durability=sometimes", "storage.durability"),
+        ] {
+            let error = load(None, environment(&[]), &[flag.parse().unwrap()]).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
         }
     }
 

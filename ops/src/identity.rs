@@ -1,5 +1,6 @@
 //! Who the node is: an Ed25519 key in the data directory, made at the first start and kept.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,24 +13,49 @@ use ed25519_dalek::SigningKey;
 /// The file in the data directory: 32 bytes, readable by nobody else.
 const FILE: &str = "identity.key";
 
+/// The node's key, and the peer id that others know it by.
+#[derive(Clone)]
+pub struct Identity {
+    /// The peer id.
+    pub id: NodeId,
+    /// The Ed25519 secret.
+    pub secret: [u8; 32],
+}
+
+impl Identity {
+    /// The identity of this secret.
+    pub fn of(secret: [u8; 32]) -> Self {
+        let public = SigningKey::from_bytes(&secret).verifying_key();
+        Identity { id: NodeId::from_public_key(public.as_bytes()), secret }
+    }
+}
+
+/// The secret is not shown.
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Identity({})", self.id)
+    }
+}
+
 /// Reads the node's key, or makes one.
-pub fn load_or_make(data: &Path) -> anyhow::Result<NodeId> {
+pub fn load_or_make(data: &Path) -> anyhow::Result<Identity> {
     let path = data.join(FILE);
     let secret = match OpenOptions::new().read(true).open(&path) {
         Ok(file) => read(file, &path)?,
         Err(error) if error.kind() == ErrorKind::NotFound => make(data, &path)?,
         Err(error) => return Err(error).with_context(|| format!("cannot read the node's key {}", path.display())),
     };
-    Ok(NodeId::from_public_key(SigningKey::from_bytes(&secret).verifying_key().as_bytes()))
+    Ok(Identity::of(secret))
 }
 
-fn read(file: std::fs::File, path: &Path) -> anyhow::Result<[u8; 32]> {
+/// The key in an open file; its path is for errors.
+pub(crate) fn read(file: std::fs::File, path: &Path) -> anyhow::Result<[u8; 32]> {
     let mut secret = Vec::new();
-    file.take(33).read_to_end(&mut secret).with_context(|| format!("cannot read the node's key {}", path.display()))?;
+    file.take(33).read_to_end(&mut secret).with_context(|| format!("cannot read the key {}", path.display()))?;
     match <[u8; 32]>::try_from(secret) {
         Ok(secret) => Ok(secret),
         Err(other) => bail!(
-            "{} has {} bytes; a node's key has 32: restore it from a backup, or move it away to get a new identity",
+            "{} has {} bytes; a key has 32: restore it from a backup, or move it away to get a new identity",
             path.display(),
             other.len()
         ),
@@ -62,7 +88,9 @@ mod tests {
     fn a_node_keeps_its_identity() {
         let data = tempfile::tempdir().expect("a temporary folder");
         let first = load_or_make(data.path()).expect("made");
-        assert_eq!(load_or_make(data.path()).expect("read"), first);
+        let second = load_or_make(data.path()).expect("read");
+        assert_eq!((second.id, second.secret), (first.id.clone(), first.secret));
+        assert!(!format!("{first:?}").contains(&format!("{:?}", first.secret)), "the secret stays one");
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! A node from its start to its end.
 
-use std::io::{IsTerminal, Write};
+mod network;
+mod pages;
+
+use std::io::{IsTerminal, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use comet_kernel::contract::routing;
 use comet_kernel::exit::Exit;
 use comet_kernel::{Clock, Kernel, Settings};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::ConfigError;
 use crate::identity;
-use crate::tree::{self, Node};
+use crate::tree::{self, Medium, Node, StartError};
 
 /// What a node needs to know.
 #[derive(Clone, Debug)]
@@ -19,18 +27,22 @@ pub struct Options {
     pub settings: Settings,
     /// The data directory.
     pub data: PathBuf,
+    /// Whether the end of standard input lets the node finish its work and end: its parent has gone.
+    pub until_stdin_closes: bool,
 }
 
 /// Runs a node until it is told to stop or cannot go on.
 ///
 /// # Errors
 ///
-/// Why the node did not start, or could not go on. What was acknowledged is on the disk in either case.
+/// Why the node did not start, or could not go on; a [`ConfigError`] if the configuration is to blame. What was
+/// acknowledged is on the disk in any case.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&options.settings.log.filter)
         .with_context(|| format!("log.filter {:?} is not understood", options.settings.log.filter))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    pages::be_small();
     actix::System::new().block_on(serve(options))
 }
 
@@ -43,36 +55,100 @@ pub fn socket(settings: &Settings, data: &Path) -> PathBuf {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let Options { settings, data } = options;
+    let Options { settings, data, until_stdin_closes } = options;
     comet_storage::prepare(&data, &settings.storage)?;
-    let id = identity::load_or_make(&data)?;
+    let identity = identity::load_or_make(&data)?;
     let kernel = Kernel::new(Clock::machine());
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let socket = socket(&settings, &data);
-    let mut node = tree::start(&kernel, &settings, &data, &socket, &id).await.map_err(|reason| anyhow!(reason))?;
-    announce(&node, &data, &socket)?;
+    let _ends_with_the_runtime = actix::spawn(pages::grow(kernel.clock.clone()));
+    let mut words = Words::listen(until_stdin_closes)?;
+    let started = tree::start(&kernel, &settings, &data, &identity, Medium::SOCKETS).await;
+    let mut node = started.map_err(|error| match error {
+        StartError::Network(reason) => ConfigError::Network(reason).into(),
+        StartError::Actor(reason) => anyhow!(reason),
+    })?;
+    let shutdown = node.shutdown.clone();
     tokio::select! {
         exit = node.tree.failed() => return Err(anyhow!("the node cannot go on: {exit}")),
-        () = node.shutdown.notified() => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = shutdown.notified() => {}
+        () = words.stop() => {}
+        served = open(&kernel, &settings, &data, &node.resp, node.network.as_ref()) => served?,
     }
     tracing::info!("stopping");
     tokio::select! {
-        exit = node.tree.stop() => match exit {
+        exit = close(&kernel, &settings, node) => match exit {
             Exit::Stopped => Ok(()),
             exit => Err(anyhow!("the node did not stop as it should: {exit}")),
         },
         // Whoever asks twice does not want to wait; what was acknowledged is on the disk all the same.
-        _ = interrupt.recv() => Err(anyhow!("stopped at once, without writing out what handlers changed last")),
+        _ = words.interrupt.recv() => Err(anyhow!("stopped at once, without writing out what handlers changed last")),
     }
 }
 
+/// Waits until the node has joined its network, if it has one, says where it serves, and stays.
+async fn open(
+    kernel: &Kernel,
+    settings: &Settings,
+    data: &Path,
+    resp: &SocketAddr,
+    network: Option<&routing::Service>,
+) -> anyhow::Result<()> {
+    let listening = match network {
+        Some(network) => network::join(kernel, settings, network).await.listening,
+        None => Vec::new(),
+    };
+    announce(settings, data, resp, &listening)?;
+    std::future::pending().await
+}
+
 /// Says where the node serves. The address is the last word, for whoever starts nodes on free ports.
-fn announce(node: &Node, data: &Path, socket: &Path) -> anyhow::Result<()> {
+fn announce(settings: &Settings, data: &Path, resp: &SocketAddr, listening: &[String]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "data in {}, admin socket {}", data.display(), socket.display())?;
-    writeln!(stdout, "serving on {}", node.resp)?;
+    writeln!(stdout, "data in {}, admin socket {}", data.display(), socket(settings, data).display())?;
+    for address in listening {
+        writeln!(stdout, "joins at {address}")?;
+    }
+    writeln!(stdout, "serving on {resp}")?;
     Ok(stdout.flush()?)
+}
+
+/// Hands over what others need, and stops every actor.
+async fn close(kernel: &Kernel, settings: &Settings, node: Node) -> Exit {
+    if let Some(network) = &node.network {
+        network::drain(kernel, settings, network).await;
+    }
+    node.tree.stop().await
+}
+
+/// The words of those who may stop the node from outside.
+struct Words {
+    interrupt: Signal,
+    terminate: Signal,
+    parent_gone: Arc<Notify>,
+}
+
+impl Words {
+    fn listen(until_stdin_closes: bool) -> anyhow::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let parent_gone = Arc::new(Notify::new());
+        if until_stdin_closes {
+            let gone = parent_gone.clone();
+            // The thread ends with the process, for a read cannot be taken back.
+            std::thread::spawn(move || {
+                let mut nothing_is_meant_by_it = [0; 64];
+                while matches!(std::io::stdin().read(&mut nothing_is_meant_by_it), Ok(1..)) {}
+                gone.notify_one();
+            });
+        }
+        Ok(Words { interrupt, terminate, parent_gone })
+    }
+
+    /// Resolves when somebody wants the node to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = self.parent_gone.notified() => {}
+        }
+    }
 }

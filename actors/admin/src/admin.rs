@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use comet_kernel::contract::{aso, limiter, storage, timer};
+use comet_kernel::contract::{aso, limiter, routing, storage, timer};
 use comet_kernel::exit::Exit;
 use comet_kernel::meter::Meter;
 use comet_kernel::nursery::{ChildExit, Nursery};
 use comet_kernel::supervisor::{ActorSpec, Child};
-use comet_kernel::{Actor, Caller, Context, Handler, Kernel, Responder, Thread, Work, settings};
+use comet_kernel::{Actor, Caller, Context, Handler, Kernel, Objects, Responder, Thread, Work, settings};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
 
@@ -29,8 +29,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What the admin actor works with.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// The way to objects and scripts.
+    /// The way to every object, on this node or in the network.
+    pub objects: Objects,
+    /// The way to this node's own objects and to its scripts.
     pub aso: aso::Service,
+    /// The way to the network, if the node is part of one.
+    pub network: Option<routing::Service>,
     /// The way to storage.
     pub storage: storage::Service,
     /// The way to the timers.

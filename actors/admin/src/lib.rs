@@ -9,14 +9,12 @@
 //! | one client from its hello to its end | `connection` |
 //! | what each command does | `office` |
 //! | the socket file | `socket` |
-//! | which keys a pattern names | `pattern` |
 //! | frames, and the client's half | `wire`, [`client`] |
 
 pub mod admin;
 pub mod client;
 mod connection;
 mod office;
-mod pattern;
 mod socket;
 mod wire;
 

@@ -1,6 +1,7 @@
 //! What each command does: checks it, puts it on record, has it carried out by the actor that owns the matter, answers.
 
 mod actors;
+mod network;
 mod objects;
 mod scripts;
 
@@ -70,6 +71,11 @@ impl Office {
             Command::ShowScript { name } => self.show_script(name).await,
             Command::DropScript { name } => self.drop_script(name).await,
             Command::RollbackScript { name } => self.rollback_script(name).await,
+            Command::Peers => self.peers().await,
+            Command::Buckets => self.buckets().await,
+            Command::LookUp { key } => self.look_up(key).await,
+            Command::Network => self.network().await,
+            Command::Replicate => self.replicate().await,
             Command::Objects { .. } | Command::Quarantine | Command::Events | Command::Shutdown => {
                 unreachable!("commands with several answers, or with work after the answer, are served apart")
             }
@@ -78,19 +84,29 @@ impl Office {
 
     /// Asks an actor, and waits for at most [`PATIENCE`].
     async fn ask<M: Message>(&self, handle: &Handle<M>, message: M) -> Result<M::Reply, Answer> {
-        match self.kernel.clock.timeout(PATIENCE, handle.call(message)).await {
+        self.ask_within(PATIENCE, handle, message).await
+    }
+
+    /// Asks an actor for what takes its time.
+    async fn ask_within<M: Message>(
+        &self,
+        patience: Duration,
+        handle: &Handle<M>,
+        message: M,
+    ) -> Result<M::Reply, Answer> {
+        match self.kernel.clock.timeout(patience, handle.call(message)).await {
             Some(Ok(reply)) => Ok(reply),
             Some(Err(error @ (CallError::Refused { .. } | CallError::NoAnswer(_)))) => {
                 Err(Answer::Unavailable(error.to_string()))
             }
-            None => Err(late(M::NAME)),
+            None => Err(late(M::NAME, patience)),
         }
     }
 }
 
 /// Nobody knows yet whether what was asked will be done.
-fn late(what: &str) -> Answer {
-    let seconds = PATIENCE.as_secs();
+fn late(what: &str, patience: Duration) -> Answer {
+    let seconds = patience.as_secs();
     Answer::Unavailable(format!("{what} was not answered within {seconds} s; `comet ctl ps` shows who is behind"))
 }
 
@@ -128,6 +144,7 @@ fn change(command: &Command) -> Option<(String, &'static str)> {
         Command::LoadScript { name, .. } => (name.clone(), "load script"),
         Command::DropScript { name } => (name.clone(), "drop script"),
         Command::RollbackScript { name } => (name.clone(), "roll back script"),
+        Command::Replicate => ("node".to_owned(), "replicate"),
         Command::Shutdown => ("node".to_owned(), "shutdown"),
         Command::Actors
         | Command::Inspect { .. }
@@ -136,7 +153,11 @@ fn change(command: &Command) -> Option<(String, &'static str)> {
         | Command::Quarantine
         | Command::Events
         | Command::ListScripts
-        | Command::ShowScript { .. } => return None,
+        | Command::ShowScript { .. }
+        | Command::Peers
+        | Command::Buckets
+        | Command::LookUp { .. }
+        | Command::Network => return None,
     };
     Some(change)
 }

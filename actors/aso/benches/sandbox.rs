@@ -10,6 +10,7 @@ use std::time::Duration;
 use comet_aso::sandbox::{Args, Budgets, Event, Handler, Node, Sandbox, State};
 use comet_kernel::clock::Clock;
 use comet_kernel::identity::{Caller, NodeId};
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::value::Value;
 use comet_kernel::{Key, limits};
 
@@ -29,7 +30,11 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let clock = Clock::machine();
-        let node = Node { id: NodeId::from_public_key(&[7; 32]), ip: IpAddr::from([127, 0, 0, 1]) };
+        let node = Node {
+            id: NodeId::from_public_key(&[7; 32]),
+            ip: IpAddr::from([127, 0, 0, 1]),
+            neighbours: Neighbours::none(),
+        };
         let caller = Caller { id: "somebody".into(), ip: node.ip, port: 4_711, client: "127.0.0.1:9".into() };
         let sandbox = Sandbox::new(Budgets::default(), node, clock.clone());
         Bench { clock, sandbox, key: Key::new(b"key").expect("short"), caller }

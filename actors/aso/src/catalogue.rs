@@ -22,6 +22,8 @@ const TOLERATED_FAILURES: u32 = WATCHED_CALLS / 10;
 pub(crate) struct Catalogue {
     by_hash: DashMap<ScriptHash, Weak<Script>>,
     by_name: DashMap<Arc<str>, Arc<Named>>,
+    /// Names that were dropped while objects followed them: should such a name come back, they follow it again.
+    dropped: DashMap<Arc<str>, Weak<Named>>,
 }
 
 /// A name and the version that it stands for now.
@@ -63,6 +65,11 @@ impl Catalogue {
         script
     }
 
+    /// The hashes of all compiled scripts that somebody uses now.
+    pub fn hashes(&self) -> Vec<ScriptHash> {
+        self.by_hash.iter().filter(|script| script.strong_count() > 0).map(|script| *script.key()).collect()
+    }
+
     /// What a name stands for.
     pub fn named(&self, name: &str) -> Option<Arc<Named>> {
         self.by_name.get(name).map(|named| named.clone())
@@ -89,10 +96,12 @@ impl Catalogue {
             failures: AtomicU64::new(0),
             watched_failures: AtomicU32::new(0),
         });
-        match self.named(name) {
+        let dropped = || self.dropped.remove(name).and_then(|(_, named)| named.upgrade());
+        match self.named(name).or_else(dropped) {
             Some(named) => {
                 named.current.store(version);
                 named.stamp.fetch_add(1, Ordering::Release);
+                self.by_name.insert(name.clone(), named);
             }
             None => {
                 let named = Named { name: name.clone(), current: ArcSwap::new(version), stamp: AtomicU64::new(1) };
@@ -103,7 +112,10 @@ impl Catalogue {
 
     /// Forgets a name.
     pub fn forget(&self, name: &str) {
-        self.by_name.remove(name);
+        self.dropped.retain(|_, named| named.strong_count() > 0);
+        if let Some((name, named)) = self.by_name.remove(name) {
+            self.dropped.insert(name, Arc::downgrade(&named));
+        }
     }
 }
 

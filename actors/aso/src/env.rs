@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comet_kernel::contract::aso::{Op, Stamp};
+use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::storage::WriteScript;
 use comet_kernel::contract::timer::Arm;
 use comet_kernel::contract::{limiter, storage, timer};
@@ -19,6 +21,7 @@ use rand::{Rng, RngCore};
 
 use crate::catalogue::Catalogue;
 use crate::library::{Fetch, Suspect};
+use crate::plain::Circumstances;
 use crate::sandbox::Sandbox;
 use crate::shard::{Hold, Leave, Release};
 
@@ -31,12 +34,15 @@ pub(crate) struct Env {
     pub flush_interval: Duration,
     pub jitter_percent: u64,
     pub node: Arc<Caller>,
+    /// Whether the node is part of a network: a copy that leaves by itself has to be kept from coming back.
+    pub networked: bool,
     pub sandbox: Sandbox,
     pub catalogue: Catalogue,
     pub directory: Directory,
     pub storage: storage::Service,
     pub timer: timer::Service,
     pub limiter: limiter::Service,
+    pub routing: Option<Handle<Act>>,
     pub fetch: Handle<Fetch>,
     pub suspect: Handle<Suspect>,
     pub holds: Vec<Handle<Hold>>,
@@ -108,9 +114,24 @@ impl Local {
     /// larger than every version that the shard gave before, and than the version that the put replaces.
     pub fn next_version(&self, replaced: Option<u64>) -> u64 {
         let now = self.env.unix().0 << 16;
-        let version = now.max(self.last_version.get() + 1).max(replaced.map_or(0, |replaced| replaced + 1));
+        let version = now
+            .max(self.last_version.get().saturating_add(1))
+            .max(replaced.map_or(0, |replaced| replaced.saturating_add(1)));
         self.last_version.set(version);
         version
+    }
+
+    /// Notes a version that came from elsewhere: those that the shard gives from now on are larger.
+    pub fn hear(&self, op: &Op, stamp: Option<&Stamp>) {
+        let arrived = if let Op::Arrive(record) = op { Some(record.version) } else { None };
+        if let Some(heard) = arrived.max(stamp.map(|stamp| stamp.version)) {
+            self.last_version.set(self.last_version.get().max(heard));
+        }
+    }
+
+    /// The circumstances of a call on an object.
+    pub fn circumstances<'a>(&self, key: &'a Key, caller: &'a Caller, stamp: Option<&'a Stamp>) -> Circumstances<'a> {
+        Circumstances { key, now: self.env.unix(), max_ttl: self.env.max_ttl(), caller, stamp }
     }
 
     /// A seed for a handler call's random numbers.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::{aso, limiter, storage, timer};
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::supervisor::{ActorSpec, Spec, Strategy};
 use comet_kernel::{Caller, Handle, Kernel, NodeId, Settings, Thread, limits};
 
@@ -29,6 +31,10 @@ pub struct Parts {
     pub timer: timer::Service,
     /// The way to the limiter.
     pub limiter: limiter::Service,
+    /// The way to the network for what objects ask of it; none if the node is in no network.
+    pub routing: Option<Handle<Act>>,
+    /// Who is near, for `comet.lookup`.
+    pub neighbours: Neighbours,
     /// Where shards run, one thread for each.
     pub threads: Vec<Thread>,
 }
@@ -44,7 +50,7 @@ pub fn spec(kernel: &Kernel, settings: &Settings, parts: Parts, service: &aso::S
     assert_eq!(parts.threads.len(), shards, "each shard has a thread");
     let clock = &kernel.clock;
     let caller = Arc::new(Caller::node(&parts.node));
-    let node = Node { id: parts.node, ip: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let node = Node { id: parts.node, ip: IpAddr::V4(Ipv4Addr::LOCALHOST), neighbours: parts.neighbours };
     let env = Arc::new(Env {
         kernel: kernel.clone(),
         settings: settings.aso.clone(),
@@ -52,12 +58,14 @@ pub fn spec(kernel: &Kernel, settings: &Settings, parts: Parts, service: &aso::S
         flush_interval: Duration::from_millis(settings.storage.flush_interval_ms),
         jitter_percent: settings.timer.jitter_percent,
         node: caller,
-        sandbox: Sandbox::new(budgets(settings), node, clock.clone()),
+        networked: parts.routing.is_some(),
+        sandbox: Sandbox::new(budgets(settings), node, clock.clone()).trusting(&settings.aso.publishers.0),
         catalogue: Catalogue::default(),
         directory: service.directory.clone(),
         storage: parts.storage,
         timer: parts.timer,
         limiter: parts.limiter,
+        routing: parts.routing,
         fetch: Handle::vacant(clock),
         suspect: Handle::vacant(clock),
         holds: (0..shards).map(|_| Handle::vacant(clock)).collect(),
@@ -79,6 +87,8 @@ fn library(env: &Arc<Env>, settings: &Settings, service: &aso::Service) -> Actor
         .serves(&service.show_script)
         .serves(&service.drop_script)
         .serves(&service.rollback_script)
+        .serves(&service.keep_source)
+        .serves(&service.describe)
         .serves(&service.clear)
         .serves(&env.fetch)
         .serves(&env.suspect)
@@ -109,7 +119,7 @@ fn budgets(settings: &Settings) -> Budgets {
         items: aso.items as usize,
         state: aso.state_bytes as usize,
         call_depth: aso.call_depth as usize,
+        actions: aso.actions as usize,
         parked: aso.parked as usize,
-        ..Budgets::default()
     }
 }

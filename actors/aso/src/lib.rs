@@ -7,6 +7,8 @@
 //! | `shard` | the actors that own plain values and activate objects |
 //! | `object` | one actor for each active object |
 //! | `plain` | what calls do to a plain value: pure decisions |
+//! | `terms` | what a new version has besides value and script; tombstones |
+//! | `arrival` | what becomes of a copy from another node |
 //! | `pipeline` | answers that wait for the disk |
 //! | `catalogue` | compiled scripts, shared by all |
 //! | `env` | what the actors of this crate share |
@@ -15,6 +17,7 @@
 pub mod hosting;
 pub mod sandbox;
 
+mod arrival;
 mod catalogue;
 mod env;
 mod library;
@@ -22,3 +25,4 @@ mod object;
 mod pipeline;
 mod plain;
 mod shard;
+mod terms;

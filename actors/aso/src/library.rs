@@ -5,24 +5,29 @@
 //! It never runs a handler.
 
 mod built_in;
+mod by_hash;
 mod folder;
+mod sources;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{
-    Clear, DropScript, LibraryError, ListScripts, LoadScript, Refusal, RollbackScript, ScriptChoice, ScriptSummary,
-    ShowScript,
+use comet_kernel::contract::aso::{Clear, Refusal, ScriptChoice};
+use comet_kernel::contract::library::{
+    DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
 };
+use comet_kernel::contract::routing::TravellingScript;
 use comet_kernel::contract::storage::{self, NamedVersion, ReadNames, ReadScript, WriteScript};
 use comet_kernel::contract::timer::DisarmAll;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
 use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, Work, limits};
 
+use self::by_hash::{fetch, find_or_store};
 use self::folder::Folder;
+use self::sources::{Sources, stored_sources};
 use crate::catalogue::Named;
 use crate::env::Env;
 use crate::sandbox::Script;
@@ -61,24 +66,35 @@ pub(crate) struct Library {
     env: Arc<Env>,
     /// The stored versions of each name, newest last. Built-in scripts that nobody replaced are not among them.
     versions: BTreeMap<Arc<str>, Vec<NamedVersion>>,
+    /// Scripts that came by themselves lately, oldest first.
+    lately: VecDeque<Arc<Script>>,
+    sources: Sources,
     folder: Option<Folder>,
 }
 
 impl Library {
     /// A library that reads its names from storage when it starts.
     pub fn new(env: Arc<Env>, folder: Option<PathBuf>) -> Self {
-        Library { env, versions: BTreeMap::new(), folder: folder.map(Folder::new) }
+        Library {
+            env,
+            versions: BTreeMap::new(),
+            lately: VecDeque::new(),
+            sources: Sources::default(),
+            folder: folder.map(Folder::new),
+        }
     }
 
     /// Reads the names from storage; tries again until storage answers. Until then no name is known and every message
     /// waits, so that no object runs a built-in script in the place of a loaded version of the same name.
     fn read_names(&mut self, context: &mut Context<Self>) {
         let env = self.env.clone();
-        context.hold(async move { stored_names(&env).await }, |library, names, context| {
+        let stored = async move { (stored_names(&env).await, stored_sources(&env).await) };
+        context.hold(stored, |library, (names, sources), context| {
             for (name, versions, source) in names {
                 library.adopt_stored(&name, versions, source.as_deref());
             }
             library.adopt_built_in();
+            library.adopt_sources(sources, context);
             library.look_into_folder(context);
         });
     }
@@ -198,8 +214,9 @@ impl Library {
     ) {
         let write = WriteScript { sources, name: Some((name.clone(), versions.clone())) };
         let storage = self.env.storage.write_script.clone();
-        context.hold(async move { storage.call(write).await }, move |library, outcome, _| {
+        context.hold(async move { storage.call(write).await }, move |library, outcome, context| {
             finish(durable(outcome).map(|()| {
+                library.add_source(script.hash(), context);
                 let watched = versions.len() > 1;
                 library.versions.insert(name.clone(), versions);
                 library.env.catalogue.set(&name, script, watched);
@@ -385,8 +402,24 @@ impl Handler<Fetch> for Library {
         responder: Responder<Result<Arc<Script>, Refusal>>,
         context: &mut Context<Self>,
     ) {
+        let source = match &choice {
+            ScriptChoice::Source(source) => Some(ScriptHash::of(source)),
+            ScriptChoice::Hash(hash) | ScriptChoice::Travelled(TravellingScript { hash, .. }) => {
+                self.sources.touch(*hash);
+                None
+            }
+            ScriptChoice::Named { .. } => None,
+        };
+        if let Some(Err(error)) = source.map(|hash| self.check_room(hash, context)) {
+            return responder.answer(Err(Refusal::Unavailable(error.to_string())));
+        }
         let env = self.env.clone();
-        context.then(async move { find_or_store(&env, choice).await }, |_, found, _| responder.answer(found));
+        context.then(async move { find_or_store(&env, choice).await }, move |library, found, context| {
+            if let (Some(hash), Ok(_)) = (source, &found) {
+                library.add_source(hash, context);
+            }
+            responder.answer(found);
+        });
     }
 }
 
@@ -440,37 +473,6 @@ async fn stored_names(env: &Env) -> Vec<StoredName> {
         stored.push((name, versions, source));
     }
     stored
-}
-
-async fn find_or_store(env: &Env, choice: ScriptChoice) -> Result<Arc<Script>, Refusal> {
-    match choice {
-        ScriptChoice::Named { name, .. } => {
-            let named = env.catalogue.named(&name).ok_or_else(|| Refusal::NoScript(name.to_string()))?;
-            Ok(named.current().script.clone())
-        }
-        ScriptChoice::Hash(hash) => fetch(env, hash).await,
-        ScriptChoice::Source(source) => {
-            let script = env.sandbox.compile(&source).map_err(|error| Refusal::BadScript(error.to_string()))?;
-            let write = WriteScript { sources: vec![source], name: None };
-            durable(env.storage.write_script.call(write).await)
-                .map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            Ok(env.catalogue.keep(script))
-        }
-    }
-}
-
-async fn fetch(env: &Env, hash: ScriptHash) -> Result<Arc<Script>, Refusal> {
-    if let Some(script) = env.catalogue.find(hash) {
-        return Ok(script);
-    }
-    let unavailable =
-        |reason: String| Refusal::Unavailable(format!("the script {} cannot be read: {reason}", hash.short()));
-    let stored = env.storage.read_script.call(ReadScript { hash }).await;
-    let stored = stored.map_err(|error| unavailable(error.to_string()))?;
-    let source = stored.map_err(|error| unavailable(error.to_string()))?;
-    let source = source.ok_or_else(|| Refusal::NoScript(hash.to_string()))?;
-    let script = env.sandbox.compile(&source).map_err(|error| Refusal::BadScript(error.to_string()))?;
-    Ok(env.catalogue.keep(script))
 }
 
 /// What became of a write, in the library's words.

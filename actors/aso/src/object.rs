@@ -7,29 +7,34 @@
 //! An object that is removed, or replaced by a plain value, keeps its actor until its shard retires it.
 
 mod allowance;
+mod arrivals;
 mod extras;
 mod handlers;
+mod network;
+mod revisions;
 mod scripted;
 mod writes;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use comet_kernel::contract::aso::{Call, Edit, Info, Lifetime, Op, Put, Refusal, Reply, ScriptChoice};
+use comet_kernel::contract::aso::{Call, Info, Op, Put, Refusal, Reply, ScriptChoice};
 use comet_kernel::contract::storage::Former;
 use comet_kernel::directory::CallResponder;
-use comet_kernel::{Actor, Caller, Context, Handler, Key, Record, Value, Work};
+use comet_kernel::{Actor, Context, Handler, Key, Record, Work};
 
 use self::allowance::Allowance;
 use self::extras::Extras;
+use self::network::Links;
 use crate::env::Local;
 use crate::library::Fetch;
 use crate::pipeline::Pipeline;
-use crate::plain::{self, Circumstances, Verdict};
+use crate::plain::{self, Verdict};
 use crate::sandbox::Actions;
+use crate::terms::{Origin, Replaced, Terms, replayed, tombstone_here};
 
 pub(crate) use self::extras::quarantine_intensity;
-pub(crate) use self::scripted::{Found, Scripted, footprint};
+pub(crate) use self::scripted::{Found, Made, Scripted, footprint, travelled};
 pub(crate) use self::writes::{failure, waits};
 
 /// An object may use the processor time of so many whole calls before the limiter has granted it any.
@@ -50,6 +55,7 @@ pub(crate) struct Object {
     processor: Allowance,
     calls: u32,
     failures: u32,
+    links: Links,
     extras: Option<Box<Extras>>,
 }
 
@@ -69,12 +75,15 @@ struct Flush {
     queued: bool,
 }
 
-/// The put that made the object, to be answered once it is durable.
+/// The put or the copy that made the object, to be answered once it is durable.
 #[derive(Debug)]
 pub(crate) struct Birth {
     pub responder: CallResponder,
     pub reply: Reply,
     pub actions: Actions,
+    /// How many objects stand behind the put.
+    pub caused: u8,
+    pub note: Option<String>,
 }
 
 /// The shard's wish that the object goes.
@@ -102,6 +111,7 @@ impl Object {
             processor: Allowance::new(processor),
             calls: 0,
             failures: 0,
+            links: Links::default(),
             extras: None,
         }
     }
@@ -126,10 +136,8 @@ impl Object {
 
     /// What callers get to see of the object that a call replaced or removed. A script alone decides who sees its value.
     fn former_record(&self) -> Option<Arc<Record>> {
-        match &self.body {
-            Body::Scripted(scripted) => Some(Arc::new(Record { value: Value::Nil, ..scripted.record() })),
-            _ => self.record(),
-        }
+        let now = self.local.env.unix();
+        self.record().filter(|record| record.is_live(now)).map(|record| plain::shown(&record))
     }
 
     fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
@@ -143,23 +151,41 @@ impl Object {
             let text = "too much is waiting for the object; try again".to_owned();
             return responder.answer(Err(Refusal::Unavailable(text)));
         }
+        self.links.caused = call.request.caused;
+        self.local.hear(&call.op, call.stamp.as_deref());
+        let (version, _) = self.version_and_end();
+        if let Some(reply) = replayed(&call.op, call.stamp.as_deref(), version, || self.record()) {
+            return self.answer(responder, reply);
+        }
         self.end_if_expired();
-        if matches!(call.op, Op::Get { .. } | Op::Put(_) | Op::Edit(_) | Op::Remove | Op::Tick) {
+        if matches!(
+            call.op,
+            Op::Get { .. } | Op::Put(_) | Op::Edit(_) | Op::Revise(_) | Op::Remove | Op::Arrive(_) | Op::Tick
+        ) {
             self.upgrade(context);
         }
         if !matches!(self.body, Body::Scripted(_)) {
             return self.act_as_plain(call, responder, context);
         }
-        let Call { caller, op, .. } = call;
+        let Call { caller, op, stamp, .. } = call;
+        if matches!(op, Op::Get { .. } | Op::Put(_) | Op::Edit(_) | Op::Remove) {
+            self.remember_caller(&caller);
+        }
+        let origin = Origin { caller, stamp };
         match op {
-            Op::Get { payload } => self.get(caller, payload, responder, context),
-            Op::Put(put) => self.put(caller, put, responder, context),
-            Op::Edit(edit) => self.edit(&caller, &edit, responder, context),
-            Op::Remove => self.remove(&caller, responder, context),
+            Op::Get { payload } => self.get(origin.caller, payload, responder, context),
+            Op::Put(put) => self.put(origin, put, responder, context),
+            Op::Edit(edit) => self.edit(&origin.caller, &edit, responder, context),
+            Op::Revise(revision) => self.revise(&origin, *revision, responder, context),
+            Op::Remove => self.remove(&origin, responder, context),
+            Op::Arrive(record) => self.arrive(origin, record, responder, context),
+            Op::Drop { version } => self.drop_copy(version, responder, context),
             Op::Tick => self.tick(responder, context),
-            Op::Expire(lifetime) => self.expire(&caller, lifetime, responder, context),
+            Op::Expire(lifetime, condition) => {
+                self.expire(&origin.caller, (lifetime, condition), responder, context);
+            }
             Op::Quarantine(on) => self.quarantine(on, "by order", responder, context),
-            Op::Peek => self.answer(responder, self.record().map_or(Reply::Absent, Reply::Plain)),
+            Op::Peek | Op::Copy => self.answer(responder, self.record().map_or(Reply::Absent, Reply::Plain)),
             Op::Info => self.answer(responder, self.info()),
             Op::Log => {
                 self.answer(responder, Reply::Log(self.extras.as_ref().map_or(Vec::new(), |extras| extras.log())));
@@ -191,10 +217,10 @@ impl Object {
 
     /// The object has no script any more: the rules of plain values hold.
     fn act_as_plain(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
-        let Call { caller, op, .. } = call;
+        let Call { caller, op, stamp, .. } = call;
+        let origin = Origin { caller, stamp };
         let present = self.record();
-        let env = &self.local.env;
-        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller: &caller };
+        let now = self.circumstances(&origin);
         let verdict = plain::decide(op, present.as_ref(), now, |replaced| self.local.next_version(replaced));
         match verdict {
             Err(refusal) => responder.answer(Err(refusal)),
@@ -203,110 +229,96 @@ impl Object {
                 let body = record.map_or(Body::Gone, |record| Body::Plain(Arc::new(record)));
                 self.change_and_answer(body, Actions::default(), responder, reply, context);
             }
-            Ok(Verdict::Conceive(put)) => self.replace(caller, put, responder, context),
+            Ok(Verdict::Conceive(put)) => self.replace(origin, put, responder, context),
+            Ok(Verdict::Adopt(record)) => self.adopt(origin, record, responder, context),
         }
     }
 
     /// Puts another object in this one's place, by the rules of the incoming one.
-    fn replace(&mut self, caller: Arc<Caller>, put: Box<Put>, responder: CallResponder, context: &mut Context<Self>) {
+    fn replace(&mut self, origin: Origin, put: Box<Put>, responder: CallResponder, context: &mut Context<Self>) {
         let Some(choice) = put.script.clone() else {
-            return self.replace_with_plain(&caller, *put, responder, context);
+            return self.replace_with_plain(&origin, *put, responder, context);
         };
         let Some(found) = Found::in_catalogue(&self.local.env.catalogue, &choice) else {
-            return self.fetch(choice, caller, put, responder, context);
+            return self.fetch(choice, responder, context, move |object, responder, context| {
+                object.replace(origin, put, responder, context);
+            });
         };
         let replaced = self.version_and_end();
-        let born = Scripted::conceive(&self.local, &self.key, &put, &caller, found, replaced);
-        match born {
+        match Scripted::conceive(&self.local, self.circumstances(&origin), &put, found, replaced) {
             Err(refusal) => responder.answer(Err(refusal)),
-            Ok((scripted, actions)) => {
+            Ok(made) => {
                 let reply = Reply::Stored { former: self.former_record() };
-                self.install(scripted, actions, responder, reply, context);
+                self.install(made, responder, reply, context);
             }
         }
     }
 
-    fn replace_with_plain(&mut self, caller: &Caller, put: Put, responder: CallResponder, context: &mut Context<Self>) {
-        let (replaced, end) = self.version_and_end();
-        let env = &self.local.env;
-        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
-        let record = Record {
-            expires: plain::end_of(put.lifetime, end, now),
-            owner: put.owned.then(|| caller.id.clone()),
-            ..Record::plain(self.local.next_version(replaced), put.value)
-        };
+    fn replace_with_plain(&mut self, origin: &Origin, put: Put, responder: CallResponder, context: &mut Context<Self>) {
+        let next = |replaced| self.local.next_version(replaced);
+        let terms = Terms::of_put(&put, self.version_and_end(), self.circumstances(origin), next);
+        let body = Body::Plain(Arc::new(terms.record(put.value)));
         let reply = Reply::Stored { former: self.former_record() };
-        self.change_and_answer(Body::Plain(Arc::new(record)), Actions::default(), responder, reply, context);
+        self.change_and_answer(body, Actions::default(), responder, reply, context);
     }
 
-    /// A scripted object that is new in this place: carries out what its `onPut` asked for, and writes it.
-    fn install(
-        &mut self,
-        mut scripted: Scripted,
-        mut actions: Actions,
-        responder: CallResponder,
-        reply: Reply,
-        context: &mut Context<Self>,
-    ) {
+    fn circumstances<'a>(&'a self, origin: &'a Origin) -> plain::Circumstances<'a> {
+        self.local.circumstances(&self.key, &origin.caller, origin.stamp.as_deref())
+    }
+
+    /// A scripted object that is new in this place: carries out what its first handler asked for, and writes it.
+    fn install(&mut self, made: Made, responder: CallResponder, reply: Reply, context: &mut Context<Self>) {
+        let Made { mut scripted, mut actions, note } = made;
         if let Some(seconds) = actions.timer.take() {
             scripted.set_timer(seconds, &self.local);
         }
         let gone = std::mem::take(&mut actions.delete_self);
-        let body = if gone { Body::Gone } else { Body::Scripted(Box::new(scripted)) };
+        let body = if gone { self.left_by(&scripted) } else { Body::Scripted(Box::new(scripted)) };
         if let Err(refusal) = self.change(body, context) {
             return responder.answer(Err(refusal));
         }
         self.forsake_parked();
         self.extras = self.extras.take().and_then(|extras| extras.successor()).map(Box::new);
         (self.calls, self.failures) = (0, 0);
-        self.carry_out(actions);
+        if let Some(note) = note {
+            self.extras().note(&note);
+        }
+        self.carry_out(actions, context);
         self.answer(responder, reply);
     }
 
-    /// Has the library read a script, and handles the put again. The mailbox waits.
+    /// What stays when an object deletes itself. In a network other copies live on, and must not come back here.
+    fn left_by(&self, scripted: &Scripted) -> Body {
+        let env = &self.local.env;
+        if !env.networked {
+            return Body::Gone;
+        }
+        let (owner, provenance) = (scripted.owner.clone(), scripted.provenance.clone());
+        Body::Plain(Arc::new(tombstone_here(scripted.version, owner, provenance, &env.node, env.unix())))
+    }
+
+    /// Has the library read a script, and tries again what needs it. The mailbox waits.
     fn fetch(
         &mut self,
         choice: ScriptChoice,
-        caller: Arc<Caller>,
-        put: Box<Put>,
         responder: CallResponder,
         context: &mut Context<Self>,
+        again: impl FnOnce(&mut Self, CallResponder, &mut Context<Self>) + 'static,
     ) {
         let library = self.local.env.fetch.clone();
         context.hold(async move { library.call(Fetch(choice)).await }, |object, fetched, context| match fetched {
-            // The script is held here until the put has found it in the catalogue.
-            Ok(Ok(_script)) => object.replace(caller, put, responder, context),
+            // The script is held here until it has been found in the catalogue.
+            Ok(Ok(_script)) => again(object, responder, context),
             Ok(Err(refusal)) => responder.answer(Err(refusal)),
             Err(error) => responder.answer(Err(Refusal::Unavailable(error.to_string()))),
         });
     }
 
-    fn version_and_end(&self) -> (Option<u64>, Option<comet_kernel::UnixMillis>) {
+    fn version_and_end(&self) -> Replaced {
         match &self.body {
             Body::Gone => (None, None),
-            Body::Plain(record) => (Some(record.version), record.expires),
+            Body::Plain(record) => (Some(record.version), record.expires.filter(|_| record.removed().is_none())),
             Body::Scripted(scripted) => (Some(scripted.version), scripted.expires),
-        }
-    }
-
-    fn expire(&mut self, caller: &Caller, lifetime: Lifetime, responder: CallResponder, context: &mut Context<Self>) {
-        let env = self.local.env.clone();
-        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-        if let Err(refusal) = plain::check_owner(scripted.owner.as_deref(), caller) {
-            return responder.answer(Err(refusal));
-        }
-        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
-        let end = plain::end_of(lifetime, scripted.expires, now);
-        if end == scripted.expires {
-            return self.answer(responder, Reply::Value(Value::Bool(lifetime != Lifetime::Endless)));
-        }
-        let reply = Reply::Value(Value::Bool(true));
-        if end.is_some_and(|end| end <= now.now) {
-            return self.change_and_answer(Body::Gone, Actions::default(), responder, reply, context);
-        }
-        match self.write_with(context, |scripted| scripted.expires = end) {
-            Ok(()) => self.answer(responder, reply),
-            Err(refusal) => responder.answer(Err(refusal)),
         }
     }
 
@@ -324,14 +336,6 @@ impl Object {
     fn with_scripted(&mut self, change: impl FnOnce(&mut Scripted)) {
         if let Body::Scripted(scripted) = &mut self.body {
             change(scripted);
-        }
-    }
-
-    /// An edit changes the value of an object and leaves its script and state, unless its `onUpdate` decides otherwise.
-    fn edit(&mut self, caller: &Arc<Caller>, edit: &Edit, responder: CallResponder, context: &mut Context<Self>) {
-        match self.edited(caller, edit, context) {
-            Ok(value) => self.answer(responder, Reply::Value(value)),
-            Err(refusal) => responder.answer(Err(refusal)),
         }
     }
 }

@@ -5,8 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Condition, Edit, Info, Lifetime, Op, Put, Refusal, Reply};
-use comet_kernel::{Caller, Record, UnixMillis, Value, limits};
+use comet_kernel::contract::aso::{
+    Arrived, Condition, EndCondition, Info, Lifetime, Op, Put, Refusal, Reply, Revision, Stamp,
+};
+use comet_kernel::{Caller, Key, Record, UnixMillis, Value};
+
+use crate::arrival::{Weighed, weigh};
+use crate::terms::{Replaced, Terms, replayed, tombstone, tombstone_here};
 
 /// What is to be done about a call.
 #[derive(Debug)]
@@ -17,66 +22,73 @@ pub(crate) enum Verdict {
     Write(Option<Record>, Reply),
     /// A put that comes with a script: the object has to be made first.
     Conceive(Box<Put>),
+    /// A copy of an object with a script, which takes the place of what is there.
+    Adopt(Arc<Record>),
 }
 
 /// The circumstances of a decision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances<'a> {
+    /// Which object.
+    pub key: &'a Key,
     /// Wall-clock time.
     pub now: UnixMillis,
     /// Longest lifetime, if there is a limit.
     pub max_ttl: Option<Duration>,
     /// Who calls.
     pub caller: &'a Caller,
+    /// The version that a change is to have, if that is said.
+    pub stamp: Option<&'a Stamp>,
 }
 
-/// Decides about a call on a plain value, or on nothing. `version` gives the version of a new record.
+/// Decides about a call on a plain value, on a tombstone, on nothing, or on an object whose script is lost. `version`
+/// gives the version of a new record.
 pub(crate) fn decide(
     op: Op,
     present: Option<&Arc<Record>>,
     circumstances: Circumstances<'_>,
     version: impl FnOnce(Option<u64>) -> u64,
 ) -> Result<Verdict, Refusal> {
-    let live = present.filter(|record| !record.expired(circumstances.now));
+    if let Some(reply) = replayed(&op, circumstances.stamp, present.map(|record| record.version), || present.cloned()) {
+        return Ok(Verdict::Answer(reply));
+    }
+    let now = circumstances.now;
+    let live = present.filter(|record| record.is_live(now));
     match op {
-        Op::Get { .. } | Op::Peek => {
+        Op::Get { .. } => {
+            check_script(live)?;
             Ok(Verdict::Answer(live.map_or(Reply::Absent, |record| Reply::Plain(record.clone()))))
         }
-        Op::Put(put) => decide_put(put, live, circumstances, version),
+        Op::Peek => Ok(Verdict::Answer(live.map_or(Reply::Absent, |record| Reply::Plain(record.clone())))),
+        Op::Put(put) => decide_put(put, present, live, circumstances, version),
         Op::Edit(edit) => {
+            check_script(live)?;
             let owner = live.and_then(|record| record.owner.clone());
             check_owner(owner.as_deref(), circumstances.caller)?;
-            let value = apply_edit(live.map(|record| &record.value), &edit)?;
-            let replaced = live.map(|record| record.version);
-            let expires = live.and_then(|record| record.expires);
+            let value = edit.apply(live.map(|record| &record.value))?;
+            let (replaced, expires) = replaced(present, live);
             let record = Record { expires, owner, ..Record::plain(version(replaced), value.clone()) };
             Ok(Verdict::Write(Some(record), Reply::Value(value)))
         }
-        Op::Remove => {
-            let Some(record) = live else { return Ok(Verdict::Answer(Reply::Removed { former: None })) };
-            check_owner(record.owner.as_deref(), circumstances.caller)?;
-            Ok(Verdict::Write(None, Reply::Removed { former: Some(record.clone()) }))
+        Op::Remove => decide_remove(live, circumstances),
+        Op::Revise(revision) => decide_revision(*revision, live, circumstances, version),
+        Op::Arrive(record) => decide_arrival(record, present, circumstances),
+        Op::Copy => {
+            let record = present.filter(|record| !record.expired(now));
+            Ok(Verdict::Answer(record.map_or(Reply::Absent, |record| Reply::Plain(record.clone()))))
         }
-        Op::Expire(lifetime) => {
-            let Some(record) = live else { return Ok(Verdict::Answer(Reply::Value(Value::Bool(false)))) };
-            check_owner(record.owner.as_deref(), circumstances.caller)?;
-            let expires = end_of(lifetime, record.expires, circumstances);
-            if expires == record.expires {
-                return Ok(Verdict::Answer(Reply::Value(Value::Bool(lifetime != Lifetime::Endless))));
-            }
-            let changed = Record { expires, ..Record::clone(record) };
-            let reply = Reply::Value(Value::Bool(true));
-            Ok(Verdict::Write(Some(changed).filter(|record| !record.expired(circumstances.now)), reply))
-        }
-        Op::Info => Ok(Verdict::Answer(
-            live.map_or(Reply::Absent, |record| Reply::Info(Box::new(info(record, circumstances.now)))),
-        )),
-        Op::Log => Ok(Verdict::Answer(live.map_or(Reply::Absent, |_| Reply::Log(Vec::new())))),
-        Op::Tick => Ok(match (present, live) {
-            (Some(_), None) => Verdict::Write(None, Reply::Ticked { next: None }),
-            _ => Verdict::Answer(Reply::Ticked { next: live.and_then(|record| record.expires) }),
+        Op::Drop { version } => Ok(match present.filter(|record| record.version == version) {
+            Some(_) => Verdict::Write(None, Reply::Value(Value::Bool(true))),
+            None => Verdict::Answer(Reply::Value(Value::Bool(false))),
         }),
-        Op::Quarantine(_) => Ok(Verdict::Answer(Reply::Value(Value::Bool(false)))),
+        Op::Expire(lifetime, condition) => decide_end(lifetime, condition, live, circumstances),
+        Op::Info => Ok(Verdict::Answer(live.map_or(Reply::Absent, |record| Reply::Info(Box::new(info(record, now)))))),
+        Op::Log => Ok(Verdict::Answer(live.map_or(Reply::Absent, |_| Reply::Log(Vec::new())))),
+        Op::Tick => Ok(match present {
+            Some(record) if record.expired(now) => Verdict::Write(None, Reply::Ticked { next: None }),
+            present => Verdict::Answer(Reply::Ticked { next: present.and_then(|record| record.expires) }),
+        }),
+        Op::Quarantine(on) => Ok(decide_quarantine(on, live)),
         // A plain value has no handlers that could have changed it.
         Op::Flush | Op::Unflushed(_) => Ok(Verdict::Answer(Reply::Absent)),
         // Nobody hosts a plain value; there is nothing to write out.
@@ -86,24 +98,133 @@ pub(crate) fn decide(
 
 fn decide_put(
     put: Box<Put>,
+    present: Option<&Arc<Record>>,
     live: Option<&Arc<Record>>,
     circumstances: Circumstances<'_>,
     version: impl FnOnce(Option<u64>) -> u64,
 ) -> Result<Verdict, Refusal> {
     if !holds(put.condition, live.is_some()) {
-        return Ok(Verdict::Answer(Reply::Kept { present: live.cloned() }));
+        return Ok(Verdict::Answer(Reply::Kept { present: live.map(shown) }));
     }
     check_owner(live.and_then(|record| record.owner.as_deref()), circumstances.caller)?;
-    check_size(&put.value)?;
+    put.check()?;
     if put.script.is_some() {
         return Ok(Verdict::Conceive(put));
     }
-    let expires = end_of(put.lifetime, live.and_then(|record| record.expires), circumstances);
-    let owner = put.owned.then(|| circumstances.caller.id.clone());
-    let replaced = live.map(|record| record.version);
-    let record = Record { expires, owner, ..Record::plain(version(replaced), put.value) };
-    let reply = Reply::Stored { former: live.cloned() };
-    Ok(Verdict::Write(Some(record).filter(|record| !record.expired(circumstances.now)), reply))
+    let terms = Terms::of_put(&put, replaced(present, live), circumstances, version);
+    let reply = Reply::Stored { former: live.map(shown) };
+    Ok(Verdict::Write(lasting(terms.record(put.value), circumstances), reply))
+}
+
+fn decide_remove(live: Option<&Arc<Record>>, circumstances: Circumstances<'_>) -> Result<Verdict, Refusal> {
+    check_owner(live.and_then(|record| record.owner.as_deref()), circumstances.caller)?;
+    let former = live.map(shown);
+    Ok(match circumstances.stamp {
+        // Even where nothing is: an older copy may be on its way here.
+        Some(stamp) => Verdict::Write(Some(tombstone(stamp, circumstances.now)), Reply::Removed { former }),
+        None if live.is_none() => Verdict::Answer(Reply::Removed { former }),
+        None => Verdict::Write(None, Reply::Removed { former }),
+    })
+}
+
+fn decide_revision(
+    revision: Revision,
+    live: Option<&Arc<Record>>,
+    circumstances: Circumstances<'_>,
+    version: impl FnOnce(Option<u64>) -> u64,
+) -> Result<Verdict, Refusal> {
+    let Some(present) = live.filter(|record| record.version == revision.base) else {
+        return Ok(Verdict::Answer(Reply::Kept { present: live.map(shown) }));
+    };
+    check_owner(present.owner.as_deref(), circumstances.caller)?;
+    revision.check()?;
+    if revision.value.is_some() {
+        check_script(live)?;
+    }
+    let terms = match circumstances.stamp {
+        Some(stamp) => Terms::stamped(stamp),
+        None => Terms { version: version(Some(present.version)), ..Terms::of(present) },
+    };
+    let value = revision.value.unwrap_or_else(|| present.value.clone());
+    let record = Record { active: present.active.clone(), ..terms.record(value) };
+    Ok(Verdict::Write(lasting(record, circumstances), Reply::Stored { former: Some(shown(present)) }))
+}
+
+fn decide_arrival(
+    record: Arc<Record>,
+    present: Option<&Arc<Record>>,
+    circumstances: Circumstances<'_>,
+) -> Result<Verdict, Refusal> {
+    let weighed = weigh(circumstances.key, present.map(AsRef::as_ref), &record, circumstances.now)?;
+    Ok(match weighed {
+        Weighed::Same => Verdict::Answer(Reply::Arrived(Arrived::Same)),
+        Weighed::Outdated(version) => Verdict::Answer(Reply::Arrived(Arrived::Outdated(version))),
+        Weighed::Taken if record.active.is_some() => Verdict::Adopt(record),
+        Weighed::Taken => Verdict::Write(Some(Arc::unwrap_or_clone(record)), Reply::Arrived(Arrived::Taken)),
+    })
+}
+
+fn decide_end(
+    lifetime: Lifetime,
+    condition: EndCondition,
+    live: Option<&Arc<Record>>,
+    circumstances: Circumstances<'_>,
+) -> Result<Verdict, Refusal> {
+    let Some(record) = live else {
+        return Ok(Verdict::Answer(Reply::Expired { applied: false, former: None }));
+    };
+    check_owner(record.owner.as_deref(), circumstances.caller)?;
+    let former = record.expires;
+    let expires = lifetime.end(former, circumstances.now, circumstances.max_ttl);
+    let applied = condition.holds(former, expires);
+    let reply = Reply::Expired { applied, former };
+    if !applied || expires == former {
+        return Ok(Verdict::Answer(reply));
+    }
+    // What a node has signed said something else about the end.
+    let changed = Record { expires, provenance: None, ..Record::clone(record) };
+    Ok(Verdict::Write(lasting(changed, Circumstances { stamp: None, ..circumstances }), reply))
+}
+
+/// A plain value has no handlers; those of an object whose script is lost can be off when the script is back.
+fn decide_quarantine(on: bool, live: Option<&Arc<Record>>) -> Verdict {
+    let mut changed = live.map(|record| Record::clone(record));
+    let active = changed.as_mut().and_then(|record| record.active.as_mut());
+    match active.filter(|active| active.quarantined != on) {
+        Some(active) => active.quarantined = on,
+        None => return Verdict::Answer(Reply::Value(Value::Bool(false))),
+    }
+    Verdict::Write(changed, Reply::Value(Value::Bool(true)))
+}
+
+/// What is to be stored of a new record. One whose life has ended is not; if it has a stamp, its version is remembered.
+fn lasting(record: Record, circumstances: Circumstances<'_>) -> Option<Record> {
+    let Circumstances { now, caller, stamp, .. } = circumstances;
+    if !record.expired(now) {
+        return Some(record);
+    }
+    stamp.map(|_| tombstone_here(record.version, record.owner, record.provenance, caller, now))
+}
+
+/// The version and the end of what a change replaces. A new version is newer than a tombstone's, too.
+fn replaced(present: Option<&Arc<Record>>, live: Option<&Arc<Record>>) -> Replaced {
+    (present.map(|record| record.version), live.and_then(|record| record.expires))
+}
+
+/// Whether an object may be shown as it is, or edited: if it has a script, that decides, and it is lost.
+fn check_script(live: Option<&Arc<Record>>) -> Result<(), Refusal> {
+    match live.and_then(|record| record.active.as_deref()) {
+        Some(active) => Err(Refusal::NoScript(active.script.hash.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// What callers get to see of what was there before. A script alone decides who sees its value.
+pub(crate) fn shown(record: &Arc<Record>) -> Arc<Record> {
+    match record.active {
+        None => record.clone(),
+        Some(_) => Arc::new(Record { value: Value::Nil, ..Record::clone(record) }),
+    }
 }
 
 /// Whether a put's condition holds.
@@ -120,77 +241,6 @@ pub(crate) fn check_owner(owner: Option<&str>, caller: &Caller) -> Result<(), Re
     match owner {
         Some(owner) if *owner != *caller.id => Err(Refusal::Owned(owner.to_owned())),
         _ => Ok(()),
-    }
-}
-
-/// Refuses values that are too large or nest too deeply.
-pub(crate) fn check_size(value: &Value) -> Result<(), Refusal> {
-    let size = value.encoded_size();
-    // The few bytes of MessagePack's own heads are not the client's concern.
-    if size > limits::VALUE_BYTES + 16 {
-        return Err(Refusal::TooBig { what: "the value", size, limit: limits::VALUE_BYTES });
-    }
-    if value.depth() > limits::VALUE_DEPTH {
-        return Err(Refusal::WrongType("the value nests deeper than 32 levels"));
-    }
-    Ok(())
-}
-
-/// When an object ends that is given this lifetime while the present one ends at `present`.
-pub(crate) fn end_of(
-    lifetime: Lifetime,
-    present: Option<UnixMillis>,
-    circumstances: Circumstances<'_>,
-) -> Option<UnixMillis> {
-    let longest = Duration::from_secs(limits::LIFETIME_SECONDS);
-    let now = circumstances.now;
-    let wanted = match lifetime {
-        Lifetime::Endless => None,
-        Lifetime::Keep => present,
-        Lifetime::For(duration) => Some(now.after(duration.min(longest))),
-        Lifetime::At(end) => Some(end.min(now.after(longest))),
-    };
-    let most = circumstances.max_ttl.map(|ttl| now.after(ttl));
-    match (wanted, most) {
-        (Some(wanted), Some(most)) => Some(wanted.min(most)),
-        (wanted, most) => wanted.or(most),
-    }
-}
-
-/// The outcome of an edit.
-pub(crate) fn apply_edit(present: Option<&Value>, edit: &Edit) -> Result<Value, Refusal> {
-    match edit {
-        Edit::Add(amount) => {
-            let number = present.map_or(Some(0), integer).ok_or(NOT_AN_INTEGER)?;
-            number.checked_add(*amount).map(Value::Int).ok_or(OVERFLOW)
-        }
-        Edit::AddFloat(amount) => {
-            let number = present.map_or(Some(0.0), float).ok_or(NOT_A_FLOAT)?;
-            let sum = number + amount;
-            if sum.is_finite() { Ok(Value::Float(sum)) } else { Err(NOT_FINITE) }
-        }
-    }
-}
-
-const NOT_AN_INTEGER: Refusal = Refusal::NotANumber("value is not an integer or out of range");
-const NOT_A_FLOAT: Refusal = Refusal::NotANumber("value is not a valid float");
-const OVERFLOW: Refusal = Refusal::NotANumber("increment or decrement would overflow");
-const NOT_FINITE: Refusal = Refusal::NotANumber("increment would produce NaN or Infinity");
-
-fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        Value::Text(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-fn float(value: &Value) -> Option<f64> {
-    match value {
-        Value::Int(number) => Some(*number as f64),
-        Value::Float(number) => Some(*number),
-        Value::Text(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@
 //! | `meter` | what one call may use |
 //! | `natives`, `text`, `compare`, `blob` | the functions that scripts can use, each bounded |
 //! | `event`, `host` | the constant `comet` |
-//! | `script` | compiling |
+//! | `script`, `reach`, `signature` | compiling, and what the text says of the network and of its publisher |
 //! | `state`, `convert` | values, in and out |
 //! | `failure` | errors |
 //! | `check`, `definitions` | help for authors |
@@ -51,7 +51,9 @@ mod failure;
 mod host;
 mod meter;
 mod natives;
+mod reach;
 mod script;
+pub mod signature;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -60,17 +62,20 @@ mod text;
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use comet_kernel::clock::Clock;
 use comet_kernel::contract::aso::Budget;
 use comet_kernel::identity::NodeId;
+use comet_kernel::limits;
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::value::Value;
-use rhai::{CallFnOptions, Dynamic, Engine, EvalAltResult, EvalContext, Map, OptimizationLevel, Scope};
+use rhai::{Array, CallFnOptions, Dynamic, Engine, EvalAltResult, EvalContext, Map, OptimizationLevel, Scope};
 
 pub use allocator::{Counting, live as live_bytes};
 pub use check::{Finding, Report, Severity};
-pub use event::{Actions, Args, Event, Handler};
+pub use event::{Actions, Args, Asked, Event, Handler};
 pub use failure::{CompileError, Failure};
 pub use meter::Usage;
 pub use script::Script;
@@ -122,6 +127,8 @@ pub struct Node {
     pub id: NodeId,
     /// Its address.
     pub ip: IpAddr,
+    /// Who is near it.
+    pub neighbours: Neighbours,
 }
 
 /// What a handler did.
@@ -145,6 +152,7 @@ pub struct Outcome {
 pub struct Sandbox {
     engine: Engine,
     budgets: Budgets,
+    publishers: Box<[Arc<str>]>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -178,14 +186,20 @@ impl Sandbox {
         #[expect(deprecated, reason = "marked as volatile, not as deprecated")]
         engine.on_var(resolve);
         natives::register(&mut engine);
-        host::register(&mut engine, &node, &clock);
-        Sandbox { engine, budgets }
+        host::register(&mut engine, &node, &clock, budgets.actions);
+        Sandbox { engine, budgets, publishers: Box::default() }
+    }
+
+    /// The same sandbox, which trusts these publishers' signatures.
+    pub fn trusting<'a>(mut self, publishers: impl IntoIterator<Item = &'a String>) -> Sandbox {
+        self.publishers = publishers.into_iter().map(|publisher| publisher.as_str().into()).collect();
+        self
     }
 
     /// Compiles a script. Measured: under 2 ms for the worst source of the largest size. Constants may use a handler's
     /// budgets on top, so keep it off the hot path.
     pub fn compile(&self, source: &str) -> Result<Script, CompileError> {
-        Script::compile(&self.engine, &self.budgets, source)
+        Script::compile(&self.engine, &self.budgets, &self.publishers, source)
     }
 
     /// The state of a new object: its value, and each top-level `let` of the script evaluated once.
@@ -216,18 +230,58 @@ impl Sandbox {
             return Err(Failure::Error(format!("the script has no {}", handler.name())));
         };
         let args = args.to_script(declared, self.budgets.items)?;
+        let (reply, outcome) = self.run(script, state, handler.name(), args, event)?;
+        let parked = self.parked(&reply, handler, event)?;
+        let reply = if parked { Value::Nil } else { convert::from_script(&reply, "the reply")? };
+        Ok(Outcome { reply, parked, ..outcome })
+    }
+
+    /// Runs the function that a script named for the answer of an action. It is an event of its own; what it returns does
+    /// not matter. Answers that no script can hold are left out, and so are those that do not fit into a megabyte with the
+    /// ones before.
+    pub fn call_back(
+        &self,
+        script: &Script,
+        state: &State,
+        function: &str,
+        values: &[Value],
+        event: &Event<'_>,
+    ) -> Result<Outcome, Failure> {
+        let Some((name, takes)) = script.reach.as_ref().and_then(|reach| reach.callback(function)) else {
+            return Err(Failure::Error(format!("the script has no function {function:?} for the answer any more")));
+        };
+        let args = if takes { vec![self.answers(values)] } else { Vec::new() };
+        self.run(script, state, &name, args, event).map(|(_, outcome)| outcome)
+    }
+
+    fn answers(&self, values: &[Value]) -> Dynamic {
+        let mut room = limits::REPLY_BYTES;
+        let fitting = values.iter().take(limits::ACTION_NODES).filter_map(|value| {
+            room = room.checked_sub(value.encoded_size())?;
+            convert::to_script(value, self.budgets.items).ok()
+        });
+        Dynamic::from_array(fitting.collect::<Array>())
+    }
+
+    fn run(
+        &self,
+        script: &Script,
+        state: &State,
+        function: &str,
+        args: Vec<Dynamic>,
+        event: &Event<'_>,
+    ) -> Result<(Dynamic, Outcome), Failure> {
         let mut this = Dynamic::from_map(state.working_copy());
         let (reply, usage, actions) = self.metered(script, event, || {
             let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
-            self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &script.ast, handler.name(), args)
+            self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &script.ast, function, args)
         })?;
         let Some(this) = this.try_cast::<Map>() else {
             return Err(Failure::Error("`this` has to stay a map; change its fields instead".to_owned()));
         };
         let state = State::commit(Some(state), this, &script.names, &self.budgets)?;
-        let parked = self.parked(&reply, handler, event)?;
-        let reply = if parked { Value::Nil } else { convert::from_script(&reply, "the reply")? };
-        Ok(Outcome { reply, parked, state, actions, operations: usage.operations, cpu: usage.cpu })
+        let (operations, cpu) = (usage.operations, usage.cpu);
+        Ok((reply, Outcome { reply: Value::Nil, parked: false, state, actions, operations, cpu }))
     }
 
     /// What a reader of this source should know: errors, likely mistakes, and sizes.
@@ -260,7 +314,7 @@ impl Sandbox {
         event: &Event<'_>,
         act: impl FnOnce() -> Result<T, Box<EvalAltResult>>,
     ) -> Result<(T, Usage, Actions), Failure> {
-        let entered = event::enter(Some(event), script.constants.as_ref());
+        let entered = event::enter(Some(event), script.constants.as_ref(), script.reach.as_ref());
         let running = meter::start(&self.budgets);
         let outcome = catch_unwind(AssertUnwindSafe(act));
         let usage = running.usage();

@@ -88,6 +88,8 @@ enum Busy {
 struct Changing {
     present: Option<Arc<Record>>,
     former: Former,
+    /// Why it is not known what is there, until something is written in its place.
+    unread: Option<String>,
     pipeline: Pipeline,
     /// Calls that have to wait until no write is under way.
     deferred: Waiting,
@@ -207,7 +209,7 @@ impl Shard {
             let caller = env.node.clone();
             let request = comet_kernel::Request::until(env.now() + LONGEST_HOLD);
             let op = comet_kernel::contract::aso::Op::Quarantine(true);
-            let asked = env.directory.ask(Call { key, request, caller, op }, env.now(), true);
+            let asked = env.directory.ask(Call { key, request, caller, op, stamp: None }, env.now(), true);
             drop(asked);
         }
     }

@@ -13,11 +13,14 @@
 //! | `OWNED` | the object belongs to somebody else |
 //! | `TOOBIG` | larger than the contract allows |
 //! | `TIMEOUT` | no answer in time |
+//! | `NOQUORUM` | too few nodes have stored it: it may be on some, and may yet reach the others |
+//! | `FORBIDDEN` | the script asked for what an object may not do |
 //! | `UNAVAILABLE` | the node cannot do it now |
 
 use std::borrow::Cow;
 
-use comet_kernel::contract::aso::{LibraryError, Refusal};
+use comet_kernel::contract::aso::Refusal;
+use comet_kernel::contract::library::LibraryError;
 use comet_kernel::handle::CallError;
 use comet_kernel::key::KeyError;
 use comet_kernel::reply::NoAnswer;
@@ -80,8 +83,10 @@ impl From<Refusal> for ErrorLine {
             Refusal::Owned(_) => "OWNED",
             Refusal::WrongType(_) => "WRONGTYPE",
             Refusal::NotANumber(_) => "ERR",
-            Refusal::TooBig { .. } => "TOOBIG",
+            Refusal::TooBig { .. } | Refusal::TooManyItems { .. } => "TOOBIG",
             Refusal::TimedOut(_) => "TIMEOUT",
+            Refusal::NoQuorum { .. } => "NOQUORUM",
+            Refusal::Forbidden(_) => "FORBIDDEN",
             Refusal::Unavailable(_) => "UNAVAILABLE",
         };
         ErrorLine::new(format!("{word} {refusal}"))
@@ -136,7 +141,10 @@ mod tests {
     fn every_refusal_has_a_first_word_that_programs_can_rely_on() {
         let limited = ErrorLine::from(Refusal::Limited { retry_after_ms: 20 });
         assert_eq!(limited.as_str(), "LIMITED retry after 20 ms");
-        let number = ErrorLine::from(Refusal::NotANumber("value is not an integer or out of range"));
+        let number = ErrorLine::from(Refusal::NotANumber("value is not an integer or out of range".into()));
         assert_eq!(number, ErrorLine::NOT_AN_INTEGER);
+        let quorum = ErrorLine::from(Refusal::NoQuorum { stored: 1, wanted: 3 });
+        assert_eq!(quorum.as_str(), "NOQUORUM 1 of 3 nodes have stored it; try again");
+        assert_eq!(ErrorLine::from(Refusal::Forbidden("not its key".into())).as_str(), "FORBIDDEN not its key");
     }
 }

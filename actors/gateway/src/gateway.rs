@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comet_kernel::contract::{aso, limiter, storage};
 use comet_kernel::supervisor::{ActorSpec, Child};
-use comet_kernel::{Kernel, Moment, NodeId, Thread, settings};
+use comet_kernel::{Kernel, Moment, NodeId, Objects, Thread, settings};
 use tokio::sync::watch;
 
 use crate::cursors::Cursors;
@@ -20,7 +20,9 @@ pub(crate) const PATH: &str = "gateway";
 /// Whom the gateway talks to, and where it runs.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// The objects and scripts.
+    /// The way to every object, on this node or in the network.
+    pub objects: Objects,
+    /// The scripts of this node, and the way to clear it.
     pub aso: aso::Service,
     /// The database, for listing and counting keys.
     pub storage: storage::Service,
@@ -60,6 +62,7 @@ pub fn child(kernel: &Kernel, settings: &settings::Gateway, parts: Parts, bound:
         users: Users::new(&settings.users),
         settings: settings.clone(),
         kernel: kernel.clone(),
+        objects: parts.objects,
         aso: parts.aso,
         storage: parts.storage,
         limiter: parts.limiter,
@@ -78,6 +81,7 @@ pub fn child(kernel: &Kernel, settings: &settings::Gateway, parts: Parts, bound:
 pub(crate) struct Common {
     pub(crate) kernel: Kernel,
     pub(crate) settings: settings::Gateway,
+    pub(crate) objects: Objects,
     pub(crate) aso: aso::Service,
     pub(crate) storage: storage::Service,
     pub(crate) limiter: limiter::Service,

@@ -196,6 +196,26 @@ impl Parser {
     }
 }
 
+/// Every request in these bytes as its words, as if they came in pieces of so many bytes, and what is wrong with what
+/// follows them. What reads them is what reads the bytes of clients, so that a fuzzer can drive it.
+pub fn check(bytes: &[u8], piece: usize, stranger: bool) -> (Vec<Vec<Vec<u8>>>, Option<String>) {
+    let (mut parser, mut buffer, mut requests) = (Parser::default(), Vec::new(), Vec::new());
+    for piece in bytes.chunks(piece) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match parser.advance(&mut buffer, stranger) {
+                Ok(Progress::Complete) => {}
+                Ok(Progress::Incomplete) => break,
+                Err(error) => return (requests, Some(error.to_string())),
+            }
+            let words = parser.spans().iter().map(|&(start, end)| buffer[start as usize..end as usize].to_vec());
+            requests.push(words.collect());
+            buffer.drain(..parser.next());
+        }
+    }
+    (requests, None)
+}
+
 /// A length as clients write it: one number of at most 18 digits, which is more than any limit.
 fn number(digits: &[u8]) -> Option<i64> {
     let (negative, digits) = match digits.split_first() {

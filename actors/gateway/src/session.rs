@@ -13,7 +13,7 @@ use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::gateway::Common;
 use crate::unanswered::{Bucket, Unanswered};
-use crate::users::Login;
+use crate::users::{Login, NOBODY};
 
 /// The state of one connection that commands read and change.
 #[derive(Debug)]
@@ -48,6 +48,17 @@ pub(crate) enum Begun {
     Awaited(Awaited),
 }
 
+/// How a call reaches its object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As fast as it can.
+    Free,
+    /// Behind what the connection asked of the key before.
+    Behind,
+    /// Behind that too, and to several nodes for so many answers.
+    Several(u8),
+}
+
 /// A call that is under way.
 pub(crate) struct Awaited {
     pub(crate) pending: Pending<Result<Reply, Refusal>>,
@@ -59,7 +70,7 @@ impl Session {
     pub(crate) fn new(common: Arc<Common>, id: u64, peer: SocketAddr) -> Self {
         let login = common.users.welcome(peer.ip());
         let (now, unix) = (common.kernel.clock.now(), common.kernel.clock.unix());
-        let caller = caller(login.as_ref(), peer);
+        let caller = caller(&common, login.as_ref(), peer);
         Session {
             id,
             common,
@@ -86,7 +97,7 @@ impl Session {
 
     /// The client is somebody else from now on.
     pub(crate) fn log_in(&mut self, login: Option<Login>) {
-        self.caller = caller(login.as_ref(), self.peer);
+        self.caller = caller(&self.common, login.as_ref(), self.peer);
         self.login = login;
     }
 
@@ -96,7 +107,7 @@ impl Session {
             Some(login) if login.operator => Ok(()),
             _ => Err(ErrorLine::new(format!(
                 "NOPERM User {} has no permissions to run the '{command}' command",
-                self.caller.id
+                self.login.as_ref().map_or("", |login| &login.name)
             ))),
         }
     }
@@ -109,33 +120,62 @@ impl Session {
         op: Op,
         finish: fn(Outcome, UnixMillis) -> Frame,
     ) -> Result<Started, ErrorLine> {
-        Ok(match self.begin(key, op) {
+        let begun = self.begin(key, op);
+        Ok(self.started(begun, finish))
+    }
+
+    /// Asks for the answers of several nodes that store an object.
+    #[expect(clippy::unnecessary_wraps, reason = "as above")]
+    pub(crate) fn call_several(
+        &mut self,
+        key: &[u8],
+        op: Op,
+        answers: u8,
+        finish: fn(Outcome, UnixMillis) -> Frame,
+    ) -> Result<Started, ErrorLine> {
+        let begun = match Key::new(key) {
+            Ok(key) => self.ask(key, op, Way::Several(answers)),
+            Err(error) => Begun::Done(Err(error.into())),
+        };
+        Ok(self.started(begun, finish))
+    }
+
+    fn started(&self, begun: Begun, finish: fn(Outcome, UnixMillis) -> Frame) -> Started {
+        match begun {
             Begun::Done(outcome) => Started::Done(finish(outcome, self.unix)),
             Begun::Awaited(awaited) => Started::Call { awaited, finish },
-        })
+        }
     }
 
     /// Starts a call of one object. A plain value in memory is answered on the spot, without a message and without a
-    /// copy of the key. A call behind an unanswered write of the same connection takes the way through the shard, where
-    /// it stays behind that write; and since it may wait there, what comes after it on its key does the same until it
-    /// is answered in its turn.
+    /// copy of the key. A call behind an unanswered write of the same connection takes the way through the shard, or
+    /// through the router in a network, where it stays behind that write; and since it may wait there, what comes after
+    /// it on its key does the same until it is answered in its turn.
     pub(crate) fn begin(&mut self, key: &[u8], op: Op) -> Begun {
         let ordered = self.unanswered.holds(key);
-        let directory = &self.common.aso.directory;
         if !ordered
             && matches!(op, Op::Get { payload: Value::Nil } | Op::Peek)
-            && let Some(record) = directory.plain(key, self.now, self.unix)
+            && let Some(record) = self.common.objects.plain(key, self.now, self.unix)
         {
             return Begun::Done(Ok(Reply::Plain(record)));
         }
-        let key = match Key::new(key) {
-            Ok(key) => key,
-            Err(error) => return Begun::Done(Err(error.into())),
-        };
-        let holds = ordered || !op.reads();
+        match Key::new(key) {
+            Ok(key) => self.ask(key, op, if ordered { Way::Behind } else { Way::Free }),
+            Err(error) => Begun::Done(Err(error.into())),
+        }
+    }
+
+    fn ask(&mut self, key: Key, op: Op, way: Way) -> Begun {
+        let holds = way != Way::Free || !op.reads();
         let request = Request::until(self.deadline());
-        let call = Call { key: key.clone(), request, caller: self.caller.clone(), op };
-        match directory.ask(call, self.now, ordered) {
+        let call = Call { key: key.clone(), request, caller: self.caller.clone(), op, stamp: None };
+        let objects = &self.common.objects;
+        let asked = match way {
+            Way::Free => objects.ask(call, self.now, false),
+            Way::Behind => objects.ask(call, self.now, true),
+            Way::Several(answers) => objects.ask_several(call, answers, self.now),
+        };
+        match asked {
             Asked::Done(reply) => Begun::Done(reply.map_err(Into::into)),
             Asked::Later(pending) => {
                 let bucket = holds.then(|| self.unanswered.enter(key.as_bytes()));
@@ -157,8 +197,13 @@ impl Session {
     }
 }
 
-fn caller(login: Option<&Login>, peer: SocketAddr) -> Arc<Caller> {
-    let id = login.map_or_else(|| "".into(), |login| login.name.clone());
+/// Who a client is to objects. In a network, where each node has users of its own, nobody in particular is the node.
+fn caller(common: &Common, login: Option<&Login>, peer: SocketAddr) -> Arc<Caller> {
+    let id = match login {
+        Some(login) if common.objects.is_networked() && &*login.name == NOBODY => common.node.as_str().into(),
+        Some(login) => login.name.clone(),
+        None => "".into(),
+    };
     let client = peer.to_string().into();
     Arc::new(Caller { id, ip: peer.ip(), port: peer.port(), client })
 }

@@ -7,7 +7,7 @@ use comet_kernel::settings;
 use sha2::{Digest, Sha256};
 
 /// The user that clients are who name none, as in Redis.
-const DEFAULT: &str = "default";
+pub(crate) const NOBODY: &str = "default";
 
 /// The users of the configuration.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Users {
 
     /// Who a client is that has just connected; nobody if it has to log in.
     pub(crate) fn welcome(&self, ip: IpAddr) -> Option<Login> {
-        (!self.are_configured()).then(|| Login { name: DEFAULT.into(), operator: ip.to_canonical().is_loopback() })
+        (!self.are_configured()).then(|| Login { name: NOBODY.into(), operator: ip.to_canonical().is_loopback() })
     }
 
     /// Who a client is that logs in; nobody if name or password is wrong. Takes as long for one as for the other.

@@ -16,6 +16,8 @@ const MICROS: u64 = 1_000;
 const PROCESSOR_SECONDS: u32 = 10;
 /// Seconds of requests and calls that may come at once.
 const CALL_SECONDS: u32 = 1;
+/// Seconds of actions in the network that an object may ask for at once.
+const ACTION_SECONDS: u32 = 2;
 
 /// The limiter's place in the tree, with the rates of this configuration: an actor named `limiter` on a thread of its own.
 pub fn child(kernel: &Kernel, gateway: &Gateway, aso: &Aso, service: &Service) -> Child {
@@ -34,6 +36,7 @@ pub struct Limiter {
     objects: Bank,
     callers: Bank,
     processors: Bank,
+    networks: Bank,
     granted: u64,
     refused: u64,
 }
@@ -45,6 +48,7 @@ impl Limiter {
             objects: Bank::new(clock, aso.calls_per_second, CALL_SECONDS),
             callers: Bank::new(clock, aso.caller_calls_per_second, CALL_SECONDS),
             processors: Bank::new(clock, aso.cpu_share_ms * MICROS, PROCESSOR_SECONDS),
+            networks: Bank::new(clock, aso.actions_per_second, ACTION_SECONDS),
             granted: 0,
             refused: 0,
         }
@@ -56,6 +60,7 @@ impl Limiter {
             Subject::Object(_) => &self.objects,
             Subject::CallerAtObject(..) => &self.callers,
             Subject::Processor(_) => &self.processors,
+            Subject::Network(_) => &self.networks,
         }
     }
 }
@@ -75,7 +80,7 @@ impl Handler<Lease> for Limiter {
 
 impl Handler<ReadBuckets> for Limiter {
     fn handle(&mut self, _: ReadBuckets, responder: Responder<Buckets>, _: &mut Context<Self>) {
-        let banks = [&self.clients, &self.objects, &self.callers, &self.processors];
+        let banks = [&self.clients, &self.objects, &self.callers, &self.processors, &self.networks];
         let held = banks.map(Bank::held).iter().sum::<usize>() as u64;
         responder.answer(Buckets { held, granted: self.granted, refused: self.refused });
     }

@@ -113,3 +113,16 @@ async fn a_lease_of_no_token_is_a_lease_of_one() {
     assert_eq!(world.lease(&client(), 0).await, granted(1));
     assert!(matches!(world.lease(&client(), 0).await, Leased::Refused { .. }));
 }
+
+#[actix::test]
+async fn an_object_may_ask_the_network_for_two_seconds_worth_at_once() {
+    let world = World::new(Gateway::default(), Aso { actions_per_second: 3, ..Aso::default() }).await;
+    let subject = Subject::Network(key());
+    for _ in 0..6 {
+        assert_eq!(world.lease(&subject, 1).await, granted(1));
+    }
+    assert_eq!(world.lease(&subject, 1).await, Leased::Refused { retry_after_ms: 334 });
+    assert_eq!(world.lease(&Subject::Object(key()), 1).await, granted(1), "another bucket");
+    world.clock.advance(Duration::from_millis(334));
+    assert_eq!(world.lease(&subject, 1).await, granted(1));
+}

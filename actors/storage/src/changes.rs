@@ -46,7 +46,7 @@ impl Changes {
             Some(record) => self.encode(Table::Objects, key.as_bytes(), record),
             None => self.set(Table::Objects, key.as_bytes().into(), None),
         }
-        self.objects += i64::from(record.is_some()) - i64::from(former.present);
+        self.objects += i64::from(record.is_some_and(|record| record.removed().is_none())) - i64::from(former.present);
         let (old, new) = (moments(former.dues), moments(record.map(Record::dues).unwrap_or_default()));
         for gone in old.iter().flatten().filter(|moment| !new.contains(&Some(**moment))) {
             self.set(Table::Due, due_key(*gone, key).into(), None);
@@ -59,6 +59,12 @@ impl Changes {
     /// Bytes of keys and values.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The keys whose records change.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        let records = self.entries.keys().filter(|(table, _)| *table == Table::Objects);
+        records.filter_map(|(_, key)| Key::new(key).ok())
     }
 
     /// Every entry that changes, and to what.
@@ -113,7 +119,7 @@ mod tests {
     fn a_moment_that_two_purposes_share_stays_while_one_of_them_does() {
         let both = Dues { tick: Some(UnixMillis(5)), expiry: Some(UnixMillis(5)) };
         let mut changes = Changes::default();
-        changes.record(&key(), Some(&expiring(5)), Former { present: true, dues: both });
+        changes.record(&key(), Some(&expiring(5)), Former { present: true, dues: both, unread: false });
         assert_eq!(due(&changes, 5), None);
     }
 

@@ -1,12 +1,16 @@
-//! What opening cuts off the journals.
+//! The journals of a database that is closed: what is damaged is set aside, what opening cuts off is told.
 //!
 //! The journal of a node that was killed may end in a batch that is not whole; fjall cuts it off, as nobody was told that
-//! it was written. It does the same from the first damaged entry on, and says nothing. So the ends of the journals are
-//! looked up before and after, and a difference is reported.
+//! it was written. The ends of the journals are looked up before and after, and a difference is reported.
+
+mod mend;
+mod walk;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+
+pub(crate) use self::mend::{mend, pieces};
 
 /// Bytes that are looked through at once.
 const CHUNK: usize = 64 << 10;
@@ -17,22 +21,33 @@ pub(crate) struct Journals(Vec<(PathBuf, u64)>);
 impl Journals {
     /// Looks up the journals in the folder of a database that is closed.
     pub(crate) fn look(folder: &Path) -> io::Result<Self> {
-        let mut journals = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "jnl") {
-                let end = end(&path)?;
-                journals.push((path, end));
-            }
-        }
-        Ok(Journals(journals))
+        let ends = journals(folder)?.into_iter().map(|path| end(&path).map(|end| (path, end)));
+        ends.collect::<io::Result<_>>().map(Journals)
     }
 
-    /// How many bytes were cut off them since. Journals that are not needed any more are gone.
-    pub(crate) fn cut(&self) -> u64 {
+    /// What was cut off them since, in words for the operator. Journals that are not needed any more are gone.
+    pub(crate) fn cut(&self) -> Option<String> {
         let cut = |(path, end): &(PathBuf, u64)| fs::metadata(path).map_or(0, |now| end.saturating_sub(now.len()));
-        self.0.iter().map(cut).sum()
+        let bytes: u64 = self.0.iter().map(cut).sum();
+        (bytes > 0).then(|| {
+            format!(
+                "the journal ended in {bytes} bytes that are no whole batch, and they were cut off: if the node was killed \
+                 they are a write that was not answered, else they are damage"
+            )
+        })
     }
+}
+
+/// The journals in the folder of a database.
+fn journals(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut journals = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            journals.push(path);
+        }
+    }
+    Ok(journals)
 }
 
 /// Where the last byte stands that is not zero: room is set aside for a journal before it is written.

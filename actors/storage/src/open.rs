@@ -12,8 +12,8 @@ use comet_kernel::settings;
 use fjall::Database;
 
 use crate::directory::{self, OpenError, unwritable};
-use crate::journal::Journals;
-use crate::store::{Store, generation, options, tables};
+use crate::journal::{Journals, mend, pieces};
+use crate::store::{News, Store, generation, options, tables};
 use crate::table::Table;
 
 /// Threads that make files of gathered writes, and merge files. With one, a long merge would hold the writes up.
@@ -40,11 +40,14 @@ pub(crate) fn open(data: &Path, settings: &settings::Storage) -> Result<Store, O
     })?;
     let folder = directory::folder(data);
     directory::check_tables(&folder)?;
-    let journals = Journals::look(&folder).map_err(|reason| OpenError::Unopened { path: folder.clone(), reason })?;
+    let unopened = |reason| OpenError::Unopened { path: folder.clone(), reason };
+    let mut news = mend(data, &folder).map_err(unopened)?;
+    let journals = Journals::look(&folder).map_err(unopened)?;
     guard(data, &folder, || {
         let database = open_database(&folder, settings)?;
         check_presence(&database)?;
-        Ok(Store::over(database, journals.cut())?)
+        news.extend(journals.cut());
+        Ok(Store::over(database, News { texts: news, pieces: pieces(data) })?)
     })
 }
 

@@ -5,19 +5,16 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::storage::{
-    NamedVersion, Page, Read, ReadDues, ReadError, ReadNames, ReadScript, ReadStatus, Scan, Status,
+    NamedVersion, Page, Read, ReadDues, ReadError, ReadNames, ReadScript, ReadSources, ReadStatus, Scan, Status,
 };
-use comet_kernel::{Actor, Context, Handle, Handler, Key, Message, Responder, UnixMillis, Work, limits};
+use comet_kernel::{Actor, Context, Handle, Handler, Key, Message, Responder, ScriptHash, UnixMillis, Work, limits};
 use fjall::UserKey;
 
 use crate::codec::{self, Unreadable};
 use crate::shared::Shared;
-use crate::store::Store;
+use crate::store::{Found, Store};
 use crate::table::{Table, due_key, parse_due};
 use crate::writer::SetAside;
-
-/// Bytes of records in one page of a scan, past which the page ends early.
-const PAGE_BYTES: usize = 4 << 20;
 
 type Answer<M> = Responder<<M as Message>::Reply>;
 type Names = Vec<(Arc<str>, Vec<NamedVersion>)>;
@@ -62,7 +59,7 @@ impl Reader {
         let mut entries = store.entries(Table::Objects, scan.after.as_ref().map(Key::as_bytes)).peekable();
         let mut page = Page::default();
         let (mut seen, mut bytes) = (0, 0);
-        while seen < limit && bytes < PAGE_BYTES {
+        while seen < limit && bytes < limits::PAGE_BYTES {
             let Some(entry) = entries.next() else { break };
             let (key, value) = entry?;
             let name = Key::new(&key).map_err(|error| format!("the database holds a key that is none: {error}"))?;
@@ -102,15 +99,27 @@ fn dues(store: &Store, message: &ReadDues) -> Result<Vec<(UnixMillis, Key)>, Str
     parsed.collect()
 }
 
+fn sources(store: &Store, message: &ReadSources) -> Result<Vec<ScriptHash>, String> {
+    let after = message.after.as_ref().map(|hash| &hash.as_bytes()[..]);
+    let hashes = store.entries(Table::Scripts, after).take(message.limit).map(|entry| {
+        let (hash, _) = entry?;
+        ScriptHash::from_bytes(&hash).ok_or_else(|| format!("the table of scripts holds {}", hash.escape_ascii()))
+    });
+    hashes.collect()
+}
+
 impl Actor for Reader {}
 
 impl Handler<Read> for Reader {
     fn handle(&mut self, message: Read, responder: Answer<Read>, context: &mut Context<Self>) {
         let key = message.key.as_bytes();
-        match self.shared.with(|store| store.get(Table::Objects, key)) {
+        match self.shared.with(|store| store.find(Table::Objects, key)) {
             Err(reason) => responder.answer(Err(ReadError::Failed(reason))),
-            Ok(None) => responder.answer(Ok(None)),
-            Ok(Some(bytes)) => match codec::record(&bytes) {
+            Ok(Found::Nothing) => responder.answer(Ok(None)),
+            Ok(Found::Damage(reason)) => {
+                responder.answer(Err(ReadError::Damaged { key: message.key.to_string(), reason }));
+            }
+            Ok(Found::Value(bytes)) => match codec::record(&bytes) {
                 Ok(record) => responder.answer(Ok(Some(Arc::new(record)))),
                 Err(reason) => self.refuse(Table::Objects, key, &reason, responder, context),
             },
@@ -143,6 +152,13 @@ impl Handler<ReadScript> for Reader {
                 Err(reason) => self.refuse(Table::Scripts, hash, &reason, responder, context),
             },
         }
+    }
+}
+
+impl Handler<ReadSources> for Reader {
+    fn handle(&mut self, message: ReadSources, responder: Answer<ReadSources>, _: &mut Context<Self>) {
+        let sources = self.shared.with(|store| sources(store, &message));
+        responder.answer(sources.map_err(ReadError::Failed));
     }
 }
 

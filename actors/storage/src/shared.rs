@@ -131,11 +131,12 @@ impl Shared {
 
     /// How the store stands.
     pub(crate) fn status(&self) -> Status {
-        let counts = |store: &Store| Ok((store.objects(), store.unreadable(), store.disk_used()));
-        let (objects, unreadable, disk_used) = self.with(counts).unwrap_or_default();
+        let counts = |store: &Store| Ok((store.objects(), store.unreadable(), store.pieces(), store.disk_used()));
+        let (objects, unreadable, journal_pieces, disk_used) = self.with(counts).unwrap_or_default();
         Status {
             objects,
             unreadable,
+            journal_pieces,
             read_only: self.read_only.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             disk_free: self.free(),
             disk_used,

@@ -52,6 +52,7 @@ fn writer(kernel: &Kernel, shared: &Arc<Shared>, service: &Service, set_aside: &
         .shutdown(SHUTDOWN)
         .serves(&service.write)
         .serves(&service.write_script)
+        .serves(&service.drop_sources)
         .serves(&service.clear)
         .serves(set_aside)
 }
@@ -65,6 +66,7 @@ fn reader(shared: &Arc<Shared>, service: &Service, set_aside: &Handle<SetAside>)
         .serves(&service.scan)
         .serves(&service.read_dues)
         .serves(&service.read_script)
+        .serves(&service.read_sources)
         .serves(&service.read_names)
         .serves(&service.read_status)
 }

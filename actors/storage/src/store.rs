@@ -1,6 +1,8 @@
 //! The database while it is open: its tables, atomic batches, reads.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
@@ -54,12 +56,30 @@ pub(crate) struct Store {
     unreadable: AtomicU64,
     /// Bytes written since every table last made a file.
     unbalanced: AtomicU64,
-    cut: AtomicU64,
+    /// What opening found, until it is told.
+    news: Mutex<Vec<String>>,
+    pieces: u64,
+}
+
+/// What stands under a key.
+pub(crate) enum Found {
+    Nothing,
+    Value(UserValue),
+    /// The file that may hold it is damaged, as these words say.
+    Damage(String),
+}
+
+/// What opening found out about the journals.
+pub(crate) struct News {
+    /// What was set aside or cut off now, in words for the operator.
+    pub(crate) texts: Vec<String>,
+    /// How many pieces were set aside, now and earlier.
+    pub(crate) pieces: u64,
 }
 
 impl Store {
-    /// The store in a database whose tables are there, and whose journals lost `cut` bytes when it was opened.
-    pub(crate) fn over(database: Database, cut: u64) -> fjall::Result<Self> {
+    /// The store in a database whose tables are there, and the news of its opening.
+    pub(crate) fn over(database: Database, news: News) -> fjall::Result<Self> {
         let meta = database.keyspace(&Table::Meta.keyspace(0), options)?;
         let generation = generation(&meta)?;
         let (objects, unreadable) = (number(&meta, OBJECTS)?, number(&meta, UNREADABLE)?);
@@ -77,7 +97,8 @@ impl Store {
             objects: objects.into(),
             unreadable: unreadable.into(),
             unbalanced: AtomicU64::new(0),
-            cut: cut.into(),
+            news: news.texts.into(),
+            pieces: news.pieces,
         })
     }
 
@@ -174,6 +195,15 @@ impl Store {
         self.persist(Persist::Disk)
     }
 
+    /// Looks for a value. A damaged file is no failure of the database: it takes writes of the key.
+    pub(crate) fn find(&self, table: Table, key: &[u8]) -> Result<Found, String> {
+        match self.table(table).get(key) {
+            Ok(value) => Ok(value.map_or(Found::Nothing, Found::Value)),
+            Err(error) if is_damage(&error) => Ok(Found::Damage(words(error))),
+            Err(error) => Err(words(error)),
+        }
+    }
+
     /// The value under a key.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<UserValue>, String> {
         self.table(table).get(key).map_err(words)
@@ -206,9 +236,14 @@ impl Store {
         self.unreadable.load(Ordering::Relaxed)
     }
 
-    /// Bytes that opening cut off the journals. Tells it once.
-    pub(crate) fn take_cut(&self) -> u64 {
-        self.cut.swap(0, Ordering::Relaxed)
+    /// What opening found out about the journals. Tells it once.
+    pub(crate) fn take_news(&self) -> Vec<String> {
+        std::mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many pieces of journals were set aside.
+    pub(crate) fn pieces(&self) -> u64 {
+        self.pieces
     }
 
     /// Bytes that the database takes on the disk.
@@ -260,6 +295,17 @@ fn number(meta: &Keyspace, key: &[u8]) -> fjall::Result<u64> {
     let Some(bytes) = meta.get(key)? else { return Ok(0) };
     let bytes = bytes.as_ref().try_into().map_err(|_| fjall::Error::Unrecoverable)?;
     Ok(u64::from_be_bytes(bytes))
+}
+
+/// Whether what was read is not what was written. Another try will not read it either.
+fn is_damage(error: &fjall::Error) -> bool {
+    match error {
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
+        }
+        fjall::Error::Storage(_) => true,
+        _ => false,
+    }
 }
 
 /// Why the database did not do what it was asked to, in words for people.

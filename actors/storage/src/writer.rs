@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::storage::{Clear, Gate, Service, Write, WriteError, WriteScript};
+use comet_kernel::contract::storage::{Clear, DropSources, Former, Gate, Service, Write, WriteError, WriteScript};
 use comet_kernel::events::Kind;
 use comet_kernel::meter::Meter;
 use comet_kernel::settings::Durability;
@@ -39,8 +39,8 @@ const CONGESTION_PAUSE: Duration = Duration::from_millis(5);
 const TURNS: usize = 64;
 /// How long closing may take to make files.
 const CLOSING: Duration = Duration::from_secs(5);
-/// Keys set aside whose next write is counted with care; past that the count of objects may drift by the rest.
-const ASIDE: usize = 65_536;
+/// Keys set aside or refused whose next write is counted with care; past that the count of objects may drift by the rest.
+const CAREFUL: usize = 65_536;
 
 /// Moves what cannot be read out of the way, unless it was replaced meanwhile. From the reader.
 #[derive(Debug)]
@@ -83,6 +83,9 @@ pub(crate) struct Writer {
     /// Keys of records set aside that were not written since: their former record is no longer counted, whatever the
     /// next write believes.
     aside: HashSet<Key>,
+    /// Keys of writes that were refused and that were not written since: whoever sent the next one may not have known,
+    /// and be mistaken about what stands there.
+    refused: HashSet<Key>,
 }
 
 impl Writer {
@@ -101,6 +104,7 @@ impl Writer {
             glanced: None,
             trouble: None,
             aside: HashSet::new(),
+            refused: HashSet::new(),
         }
     }
 
@@ -134,6 +138,9 @@ impl Writer {
             return;
         }
         let outcome = self.try_commit(&gathered.changes, gathered.awaited, context);
+        if outcome.is_err() {
+            gathered.changes.keys().for_each(|key| self.note_refused(key));
+        }
         gathered.answer(&outcome);
     }
 
@@ -229,7 +236,7 @@ impl Writer {
                 self.shared.set_read_only(None);
                 self.gate.set_shut(false);
                 self.kernel.events.publish(Kind::Storage, "storage", "writable again");
-                self.report_cut();
+                self.report_news();
             }
             Err(error) => {
                 self.shared.set_read_only(Some(error.to_string()));
@@ -249,13 +256,8 @@ impl Writer {
         undo.map_or(Ok(()), restore).map_err(failed)
     }
 
-    fn report_cut(&self) {
-        let cut = self.shared.with(|store| Ok(store.take_cut())).unwrap_or_default();
-        if cut > 0 {
-            let text = format!(
-                "the journal ended in {cut} bytes that are no whole batch, and they were cut off: if the node was killed \
-                 they are a write that was not answered, else they are damage"
-            );
+    fn report_news(&self) {
+        for text in self.shared.with(|store| Ok(store.take_news())).unwrap_or_default() {
             self.kernel.events.publish(Kind::Storage, "storage", text);
         }
     }
@@ -285,6 +287,29 @@ impl Writer {
         }
     }
 
+    fn note_refused(&mut self, key: Key) {
+        if self.refused.len() < CAREFUL {
+            self.refused.insert(key);
+        }
+    }
+
+    /// What stands under a key now, if the last write of it was refused. Nothing that gathers has changed it since.
+    fn look_up(&mut self, key: &Key) -> Option<Former> {
+        if self.refused.is_empty() || !self.refused.remove(key) {
+            return None;
+        }
+        let bytes = self.shared.with(|store| store.get(Table::Objects, key.as_bytes())).ok()?;
+        let record = bytes.map(|bytes| codec::record(&bytes)).transpose().ok()?;
+        Some(Former::of(record.as_ref()))
+    }
+
+    /// Counts and reports a record that nobody can read and that is written over.
+    fn replace_unread(&mut self, key: &Key) {
+        self.gathered.changes.unreadable += 1;
+        let text = format!("the record of {key} stood in a damaged file, and what was put or removed takes its place");
+        self.kernel.events.publish(Kind::Storage, "storage", text);
+    }
+
     /// Refuses a write while the store is read-only.
     fn admit(&self, answer: Answer) -> Option<Answer> {
         match &self.trouble {
@@ -312,7 +337,7 @@ impl Writer {
         changes.unreadable = 1;
         changes.writes = 1;
         if self.try_commit(&changes, true, context).is_ok() {
-            if let (Table::Objects, Ok(key), true) = (table, Key::new(key), self.aside.len() < ASIDE) {
+            if let (Table::Objects, Ok(key), true) = (table, Key::new(key), self.aside.len() < CAREFUL) {
                 self.aside.insert(key);
             }
             let text = format!("the entry {} in {table:?} was set aside: {reason}", key.escape_ascii());
@@ -335,7 +360,7 @@ impl Actor for Writer {
     fn started(&mut self, context: &mut Context<Self>) {
         self.gate.set_shut(false);
         self.shared.set_read_only(None);
-        self.report_cut();
+        self.report_news();
         // Not here: a disk that hangs would hold up the supervisor, which waits for the start.
         context.then(std::future::ready(()), |writer, (), context| {
             if writer.trouble.is_none()
@@ -357,10 +382,14 @@ impl Actor for Writer {
 
 impl Handler<Write> for Writer {
     fn handle(&mut self, message: Write, responder: Answer, context: &mut Context<Self>) {
-        let Some(answer) = self.admit(responder) else { return };
+        let Some(answer) = self.admit(responder) else { return self.note_refused(message.key) };
         let Write { key, record, mut former, behind } = message;
+        former = self.look_up(&key).unwrap_or(former);
         if !self.aside.is_empty() && self.aside.remove(&key) {
-            former.present = false;
+            former = Former { present: false, unread: false, ..former };
+        }
+        if former.unread {
+            self.replace_unread(&key);
         }
         self.gathered.changes.record(&key, record.as_deref(), former);
         self.gathered.add(answer, !behind);
@@ -391,6 +420,17 @@ impl Handler<WriteScript> for Writer {
     }
 }
 
+impl Handler<DropSources> for Writer {
+    fn handle(&mut self, message: DropSources, responder: Answer, context: &mut Context<Self>) {
+        let Some(answer) = self.admit(responder) else { return };
+        for hash in &message.hashes {
+            self.gathered.changes.set(Table::Scripts, hash.as_bytes().into(), None);
+        }
+        self.gathered.add(answer, true);
+        self.gather(context);
+    }
+}
+
 impl Handler<Clear> for Writer {
     fn handle(&mut self, _: Clear, responder: Answer, context: &mut Context<Self>) {
         self.commit(context);
@@ -400,6 +440,7 @@ impl Handler<Clear> for Writer {
         });
         if outcome.is_ok() {
             self.aside.clear();
+            self.refused.clear();
         }
         responder.answer(outcome);
     }

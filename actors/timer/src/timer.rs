@@ -153,7 +153,7 @@ impl Timer {
     fn send(&mut self, tick: Tick, now: Moment, context: &mut Context<Self>) {
         self.in_flight += 1;
         let request = Request::until(now + DEADLINE);
-        let call = Call { key: tick.key.clone(), request, caller: self.node.clone(), op: Op::Tick };
+        let call = Call { key: tick.key.clone(), request, caller: self.node.clone(), op: Op::Tick, stamp: None };
         let asked = self.directory.ask(call, now, false);
         let clock = self.clock.clone();
         let flight = async move {

@@ -5,6 +5,11 @@ pub(super) fn anonymous(pid: u32) -> u64 {
     field(pid, "RssAnon:")
 }
 
+/// Bytes that are resident, files included.
+pub fn resident(pid: u32) -> u64 {
+    field(pid, "VmRSS:")
+}
+
 /// The most bytes that were resident, files included.
 pub(super) fn peak(pid: u32) -> u64 {
     field(pid, "VmHWM:")

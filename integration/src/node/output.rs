@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use comet_kernel::Clock;
@@ -29,7 +30,7 @@ impl Lines {
     }
 
     /// The first line in which there is something to find, until the deadline or the end.
-    pub(super) fn find<T>(&self, deadline: Duration, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn find<T>(&self, deadline: Duration, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let clock = Clock::machine();
         loop {
             let left = deadline.checked_sub(clock.now().elapsed())?;
@@ -43,14 +44,17 @@ impl Lines {
 
 /// The last of what was written to standard error.
 #[derive(Clone, Debug)]
-pub(super) struct Kept(Arc<Mutex<VecDeque<u8>>>);
+pub(super) struct Kept {
+    bytes: Arc<Mutex<VecDeque<u8>>>,
+    reader: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
 
 impl Kept {
     /// Reads until the end, on a thread of its own.
     pub(super) fn follow(mut from: impl Read + Send + 'static) -> Self {
-        let kept = Kept(Arc::default());
-        let bytes = kept.0.clone();
-        std::thread::spawn(move || {
+        let bytes: Arc<Mutex<VecDeque<u8>>> = Arc::default();
+        let kept = bytes.clone();
+        let reader = std::thread::spawn(move || {
             let mut part = [0; 4_096];
             while let Ok(length @ 1..) = from.read(&mut part) {
                 let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,12 +63,21 @@ impl Kept {
                 bytes.drain(..surplus);
             }
         });
-        kept
+        Kept { bytes: kept, reader: Arc::new(Mutex::new(Some(reader))) }
+    }
+
+    /// What is there once the node has ended and all that it wrote was read.
+    pub(super) fn last_words(&self) -> String {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reader) = reader {
+            reader.join().expect("reading does not panic");
+        }
+        self.text()
     }
 
     /// What is there now.
     pub(super) fn text(&self) -> String {
-        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(bytes.make_contiguous()).into_owned()
     }
 }

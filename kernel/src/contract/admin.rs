@@ -3,7 +3,7 @@
 //! ```text
 //!     comet ctl, comet script                 over the Unix socket of the node
 //!  -> admin                                (this contract)
-//!     registry, aso, storage, timer, limiter
+//!     registry, aso, storage, timer, limiter, routing
 //! ```
 //!
 //! Frames are a length of four bytes, big-endian, and that many bytes of MessagePack, at most
@@ -16,8 +16,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contract::aso::{Info, ScriptSummary};
+use crate::contract::aso::Info;
+use crate::contract::library::ScriptSummary;
 use crate::contract::limiter::Buckets;
+use crate::contract::routing::{Bucket, NetworkStatus, Path, Peer};
 use crate::contract::storage::Status;
 use crate::contract::timer::Timers;
 use crate::events::Event;
@@ -86,7 +88,7 @@ pub enum Command {
     },
     /// The stored objects, page by page. Answers [`Answer::Objects`], several times, and [`Answer::End`].
     Objects {
-        /// Only keys that match this pattern, in which `*` and `?` stand for any text and any byte.
+        /// Only keys that match this [`crate::Pattern`].
         pattern: Option<String>,
         /// At most so many.
         limit: u64,
@@ -135,6 +137,20 @@ pub enum Command {
         /// The name.
         name: String,
     },
+    /// The peers that the node is connected with. Answers [`Answer::Peers`]; refused on a node that is alone, as are the
+    /// four that follow.
+    Peers,
+    /// The routing table. Answers [`Answer::Buckets`].
+    Buckets,
+    /// Looks a key up in the network. Answers [`Answer::Path`].
+    LookUp {
+        /// Which.
+        key: Key,
+    },
+    /// How the node stands in the network. Answers [`Answer::Network`].
+    Network,
+    /// Compares what the node stores with its neighbours now. Answers [`Answer::Done`] when that is over.
+    Replicate,
     /// Stops the node after it has finished its work. Answers [`Answer::Done`] before it does.
     Shutdown,
 }
@@ -164,6 +180,14 @@ pub enum Answer {
     Scripts(Vec<ScriptSummary>),
     /// The hash of a script.
     Hash(String),
+    /// The peers that the node is connected with.
+    Peers(Vec<Peer>),
+    /// The routing table, farthest bucket first.
+    Buckets(Vec<Bucket>),
+    /// The way to a key, and who holds it.
+    Path(Path),
+    /// How the node stands in the network.
+    Network(NetworkStatus),
     /// The stream has ended.
     End,
 }
@@ -220,6 +244,8 @@ pub enum Figures {
         /// Bytes, as far as they are counted.
         bytes: u64,
     },
+    /// The network's.
+    Network(NetworkStatus),
     /// The actor did not tell in time: it is busy, suspended or being restarted.
     Silent(String),
 }

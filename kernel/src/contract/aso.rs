@@ -1,4 +1,4 @@
-//! The contract of hosting: what can be asked of an object, and of the library of named scripts.
+//! The contract of hosting: what can be asked of an object.
 //!
 //! ```text
 //!     gateway, admin, timer
@@ -9,18 +9,23 @@
 //! A [`Call`] reaches an object through [`crate::directory::Directory`]: the object's own mailbox if it is active, the
 //! mailbox of its shard otherwise. Calls on one key are answered in the order in which one sender sent them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::change::EndCondition;
 use crate::clock::{Clock, UnixMillis};
+use crate::contract::library::{Describe, DropScript, KeepSource, ListScripts, LoadScript, RollbackScript, ShowScript};
+use crate::contract::routing::TravellingScript;
 use crate::contract::storage::{Before, Flushing};
 use crate::directory::Directory;
 use crate::handle::Handle;
 use crate::identity::{Caller, ScriptHash};
 use crate::key::Key;
 use crate::message::Message;
+use crate::provenance::Provenance;
 use crate::record::Record;
 use crate::request::Request;
 use crate::value::Value;
@@ -36,6 +41,25 @@ pub struct Call {
     pub caller: Arc<Caller>,
     /// What for.
     pub op: Op,
+    /// The version that a put, a removal or a revision makes, if the node that took it from a client has given it one.
+    /// Without, the object's shard gives it the next. A change that is not newer than what is there has happened before,
+    /// whatever its condition says: it changes nothing, and is answered as done. If what is there is another change, the
+    /// former record is that one, even if it is a tombstone, and a revision is kept: so that whoever asks learns that the
+    /// version came too late.
+    pub stamp: Option<Arc<Stamp>>,
+}
+
+/// The version that a change has everywhere in the network, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stamp {
+    /// A hybrid timestamp.
+    pub version: u64,
+    /// Who made the change.
+    pub provenance: Provenance,
+    /// When the object ends, if it does: the same time on every node.
+    pub expires: Option<UnixMillis>,
+    /// Who is to own it.
+    pub owner: Option<Arc<str>>,
 }
 
 /// What can be asked of an object.
@@ -54,8 +78,23 @@ pub enum Op {
     Edit(Edit),
     /// `onRemove`. Answers [`Reply::Removed`], with the former record if there was one.
     Remove,
-    /// Changes when the object ends. Answers [`Reply::Value`] with a boolean: whether there is such an object.
-    Expire(Lifetime),
+    /// Changes the value and the end of life of one version, and of no other. Script and state stay. Answers
+    /// [`Reply::Stored`], or [`Reply::Kept`] if the object is of another version. Needs a [`Stamp`].
+    Revise(Box<Revision>),
+    /// A copy from another node. Answers [`Reply::Arrived`].
+    Arrive(Arc<Record>),
+    /// The record as it is now, tombstones included, without running any handler. Answers [`Reply::Plain`] or
+    /// [`Reply::Absent`].
+    Copy,
+    /// Removes this node's copy, if it is still of this version and nobody's request is parked at it. Leaves nothing
+    /// behind, for other nodes hold it, and runs no handler. Answers [`Reply::Value`] with a boolean: whether it was
+    /// dropped.
+    Drop {
+        /// The version.
+        version: u64,
+    },
+    /// Changes when the object ends, if the condition holds. Answers [`Reply::Expired`].
+    Expire(Lifetime, EndCondition),
     /// Answers [`Reply::Info`] or [`Reply::Absent`].
     Info,
     /// Answers [`Reply::Log`] or [`Reply::Absent`].
@@ -86,7 +125,11 @@ impl Op {
             Op::Put(_) => "Put",
             Op::Edit(_) => "Edit",
             Op::Remove => "Remove",
-            Op::Expire(_) => "Expire",
+            Op::Revise(_) => "Revise",
+            Op::Arrive(_) => "Arrive",
+            Op::Copy => "Copy",
+            Op::Drop { .. } => "Drop",
+            Op::Expire(..) => "Expire",
             Op::Info => "Info",
             Op::Log => "Log",
             Op::Tick => "Tick",
@@ -99,7 +142,7 @@ impl Op {
 
     /// Whether the answer depends on nothing but the object's present state and changes no durable state.
     pub fn reads(&self) -> bool {
-        matches!(self, Op::Get { .. } | Op::Peek | Op::Info | Op::Log)
+        matches!(self, Op::Get { .. } | Op::Peek | Op::Copy | Op::Info | Op::Log)
     }
 }
 
@@ -148,6 +191,17 @@ pub enum ScriptChoice {
     Hash(ScriptHash),
     /// The source itself.
     Source(Arc<str>),
+    /// A script that came from another node, by its hash; the object follows the name if this node knows it.
+    Travelled(TravellingScript),
+}
+
+/// A change of one version of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// The version that is to be changed.
+    pub base: u64,
+    /// The new value; the present one stays if none.
+    pub value: Option<Value>,
 }
 
 /// When an object ends.
@@ -207,6 +261,17 @@ pub enum Reply {
         /// What was there before.
         former: Option<Arc<Record>>,
     },
+    /// What became of a change of the end.
+    Expired {
+        /// Whether there is such an object, and the condition held.
+        applied: bool,
+        /// When the object ended until now.
+        former: Option<UnixMillis>,
+    },
+    /// What became of a copy.
+    Arrived(Arrived),
+    /// What several nodes answered, those nearest to the key first.
+    Several(Vec<Reply>),
     /// All about the object but its value.
     Info(Box<Info>),
     /// The object's log ring, oldest line first.
@@ -220,6 +285,20 @@ pub enum Reply {
     Flushing(Option<Box<Flushing>>),
     /// The object's actor has written out everything and ends.
     Retired,
+}
+
+/// What became of a copy from another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arrived {
+    /// It is stored, durably: this node had nothing, or an older version.
+    Taken,
+    /// This node has the same version in another state, and its script made one state of both.
+    Merged,
+    /// This node has the same version already.
+    Same,
+    /// This node has a newer version, which is this one; or, of two changes that were given the same version, the one that
+    /// every node prefers.
+    Outdated(u64),
 }
 
 /// What `ASO.INFO` tells.
@@ -267,7 +346,7 @@ impl Message for Call {
 }
 
 /// Why a call was refused. In every case but [`Refusal::Unavailable`] the object is as it was before.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The script threw this, or refused by returning `false`.
     #[error("{0}")]
@@ -298,23 +377,42 @@ pub enum Refusal {
     Owned(String),
     /// The operation needs a value of another type.
     #[error("{0}")]
-    WrongType(&'static str),
+    WrongType(Cow<'static, str>),
     /// The value or the edit's result does not fit.
     #[error("{0}")]
-    NotANumber(&'static str),
+    NotANumber(Cow<'static, str>),
     /// Something is larger than the contract allows.
     #[error("{what} has {size} bytes; at most {limit} are allowed")]
     TooBig {
         /// What is too big.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// How big it is.
         size: usize,
         /// How big it may be.
         limit: usize,
     },
+    /// A value has more items than the contract allows.
+    #[error("{what} has more than {limit} items in its arrays and maps, which is the most")]
+    TooManyItems {
+        /// What has them.
+        what: Cow<'static, str>,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The request was parked by the script and nobody answered in time.
     #[error("no answer within {0} ms")]
     TimedOut(u64),
+    /// Fewer nodes than the write quorum have stored the change. It may be on some, and may yet reach the others.
+    #[error("{stored} of {wanted} nodes have stored it; try again")]
+    NoQuorum {
+        /// How many have.
+        stored: usize,
+        /// How many had to.
+        wanted: usize,
+    },
+    /// The script asked for what an object may not do.
+    #[error("{0}")]
+    Forbidden(Cow<'static, str>),
     /// The node cannot do it now: a full mailbox, a full disk, an actor that is being restarted. A put that is refused
     /// so may or may not have taken effect if its actor died while it was under way; everything else left no trace.
     #[error("{0}")]
@@ -322,7 +420,7 @@ pub enum Refusal {
 }
 
 /// Which budget a handler ran out of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
 pub enum Budget {
     /// Operations of one handler call.
     #[error("operations")]
@@ -350,106 +448,6 @@ pub enum Budget {
     Parked,
 }
 
-/// Loads a version of a named script. Answers its hash once the version is durable and in use.
-#[derive(Clone, Debug)]
-pub struct LoadScript {
-    /// The name: 1 to 128 bytes of letters, digits, `_`, `-`, `.` and `/`.
-    pub name: Arc<str>,
-    /// The source.
-    pub source: Arc<str>,
-    /// Who loads it, for the audit: a user, `operator`, or the watched file.
-    pub by: String,
-}
-
-/// Answers every named script, in the order of names.
-#[derive(Clone, Debug)]
-pub struct ListScripts;
-
-/// Answers the present version of a named script, and its source.
-#[derive(Clone, Debug)]
-pub struct ShowScript {
-    /// The name.
-    pub name: Arc<str>,
-}
-
-/// Forgets a name. Objects that follow it stay with the version they have. A built-in script of that name comes back.
-#[derive(Clone, Debug)]
-pub struct DropScript {
-    /// The name.
-    pub name: Arc<str>,
-}
-
-/// Goes back to the former version of a name. Answers the hash that is present then.
-#[derive(Clone, Debug)]
-pub struct RollbackScript {
-    /// The name.
-    pub name: Arc<str>,
-}
-
-/// What is known of one named script.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ScriptSummary {
-    /// The name.
-    pub name: String,
-    /// The hash of the present version.
-    pub hash: String,
-    /// How many versions are kept.
-    pub versions: usize,
-    /// Where the present version came from: `built-in`, a user, `operator`, or a file.
-    pub origin: String,
-    /// Size of the source, bytes.
-    pub bytes: usize,
-    /// The handlers that it defines.
-    pub handlers: Vec<String>,
-    /// Handler calls of the present version on this node since it was loaded or the node started.
-    pub calls: u64,
-    /// How many of them failed.
-    pub failures: u64,
-    /// The source, in the answer to [`ShowScript`] only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-}
-
-/// Why the library refused. The present version of the name is what it was before.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum LibraryError {
-    /// The name is not a name.
-    #[error("{0:?} is no name for a script: use 1 to 128 letters, digits, '_', '-', '.' or '/'")]
-    BadName(String),
-    /// The source does not compile or is no script: file, line, column, reason.
-    #[error("{0}")]
-    BadScript(String),
-    /// There is no script of this name.
-    #[error("no script {0}; ASO.SCRIPT LIST shows the names")]
-    NoScript(String),
-    /// There is no former version to go back to.
-    #[error("script {0} has no former version to go back to")]
-    NoFormerVersion(String),
-    /// The node holds as many names as it may.
-    #[error("the node holds {0} named scripts, which is as many as it may; drop one first")]
-    TooMany(usize),
-    /// The version could not be made durable.
-    #[error("the script could not be stored: {0}")]
-    Unavailable(String),
-}
-
-macro_rules! library_messages {
-    ($($message:ident -> $reply:ty;)*) => { $(
-        impl Message for $message {
-            type Reply = Result<$reply, LibraryError>;
-            const NAME: &'static str = concat!("aso::", stringify!($message));
-        }
-    )* };
-}
-
-library_messages! {
-    LoadScript -> ScriptHash;
-    ListScripts -> Vec<ScriptSummary>;
-    ShowScript -> ScriptSummary;
-    DropScript -> ();
-    RollbackScript -> ScriptHash;
-}
-
 /// Removes every object of this node, from memory and from storage, and disarms every timer. Scripts stay.
 #[derive(Clone, Debug)]
 pub struct Clear;
@@ -474,6 +472,10 @@ pub struct Service {
     pub drop_script: Handle<DropScript>,
     /// See [`RollbackScript`].
     pub rollback_script: Handle<RollbackScript>,
+    /// See [`KeepSource`].
+    pub keep_source: Handle<KeepSource>,
+    /// See [`Describe`].
+    pub describe: Handle<Describe>,
     /// See [`Clear`].
     pub clear: Handle<Clear>,
 }
@@ -488,6 +490,8 @@ impl Service {
             show_script: Handle::vacant(clock),
             drop_script: Handle::vacant(clock),
             rollback_script: Handle::vacant(clock),
+            keep_source: Handle::vacant(clock),
+            describe: Handle::vacant(clock),
             clear: Handle::vacant(clock),
         }
     }

@@ -29,6 +29,8 @@ pub enum Subject {
     CallerAtObject(Arc<str>, Key),
     /// Processor time of one object. One token is one microsecond.
     Processor(Key),
+    /// What one object asks of other nodes. One token is one action.
+    Network(Key),
 }
 
 /// Asks for a lease.

@@ -31,7 +31,8 @@ pub struct Write {
     pub key: Key,
     /// The record; none removes it.
     pub record: Option<Arc<Record>>,
-    /// What the index held for the key before: the writer does not read to find out.
+    /// What the index held for the key before: the writer does not read to find out, unless it has refused a write of that
+    /// key. What was sent behind that one may be mistaken.
     pub former: Former,
     /// Whether somebody waits for the answer to be durable. A change made by a handler is written behind: it is
     /// committed with the next batch but does not cause an `fsync`.
@@ -41,16 +42,25 @@ pub struct Write {
 /// What stood in the database under a key before a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Former {
-    /// Whether there was a record.
+    /// Whether there was an object; a tombstone is none.
     pub present: bool,
     /// What the index held for it.
     pub dues: Dues,
+    /// The rest is not known: the record cannot be read. It counts as lost once something is written in its place.
+    pub unread: bool,
 }
 
 impl Former {
+    /// What stood there cannot be read.
+    pub const UNREAD: Former = Former { present: true, dues: Dues { tick: None, expiry: None }, unread: true };
+
     /// What stands in the database once `record` is written.
     pub fn of(record: Option<&Record>) -> Self {
-        Former { present: record.is_some(), dues: record.map(Record::dues).unwrap_or_default() }
+        Former {
+            present: record.is_some_and(|record| record.removed().is_none()),
+            dues: record.map(Record::dues).unwrap_or_default(),
+            unread: false,
+        }
     }
 }
 
@@ -80,7 +90,8 @@ pub struct Read {
 pub struct Scan {
     /// Starts behind this key; from the first if none.
     pub after: Option<Key>,
-    /// At most this many keys, up to [`crate::limits::PAGE_ITEMS`].
+    /// At most this many keys, up to [`crate::limits::PAGE_ITEMS`]; fewer if their records reach
+    /// [`crate::limits::PAGE_BYTES`] together.
     pub limit: usize,
 }
 
@@ -129,6 +140,22 @@ pub struct ReadScript {
     pub hash: ScriptHash,
 }
 
+/// Reads the hashes of stored sources, in their order.
+#[derive(Clone, Debug)]
+pub struct ReadSources {
+    /// Starts behind this hash; from the first if none.
+    pub after: Option<ScriptHash>,
+    /// At most this many; fewer are the last.
+    pub limit: usize,
+}
+
+/// Removes sources, in one atomic step. For the library, which alone knows what uses them.
+#[derive(Clone, Debug)]
+pub struct DropSources {
+    /// Their hashes.
+    pub hashes: Vec<ScriptHash>,
+}
+
 /// Reads every named script.
 #[derive(Clone, Debug)]
 pub struct ReadNames;
@@ -146,8 +173,10 @@ pub struct ReadStatus;
 pub struct Status {
     /// Records stored.
     pub objects: u64,
-    /// Records that could not be read and were set aside.
+    /// Records that could not be read and were set aside, or were replaced because their place is damaged.
     pub unreadable: u64,
+    /// Pieces of journals that could not be read: they are files in the folder `aside` of the data directory.
+    pub journal_pieces: u64,
     /// Why the store takes no writes now, if it does not.
     pub read_only: Option<String>,
     /// Bytes free on the file system of the data directory.
@@ -182,6 +211,15 @@ pub enum ReadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The place in the database where the record stands, if it is there at all, is damaged. It stays so until something
+    /// is written under the key.
+    #[error("the record of {key} cannot be read: {reason}; or put it anew or remove it, without conditions")]
+    Damaged {
+        /// Whose record.
+        key: String,
+        /// What the database says.
+        reason: String,
+    },
     /// The database failed. Another try may succeed.
     #[error("{0}")]
     Failed(String),
@@ -212,6 +250,8 @@ messages! {
     Scan -> Result<Page, ReadError>;
     ReadDues -> Result<Vec<(UnixMillis, Key)>, ReadError>;
     ReadScript -> Result<Option<Arc<str>>, ReadError>;
+    ReadSources -> Result<Vec<ScriptHash>, ReadError>;
+    DropSources -> Result<(), WriteError>;
     ReadNames -> Result<Vec<(Arc<str>, Vec<NamedVersion>)>, ReadError>;
     ReadStatus -> Status;
 }
@@ -233,6 +273,10 @@ pub struct Service {
     pub read_dues: Handle<ReadDues>,
     /// See [`ReadScript`].
     pub read_script: Handle<ReadScript>,
+    /// See [`ReadSources`].
+    pub read_sources: Handle<ReadSources>,
+    /// See [`DropSources`].
+    pub drop_sources: Handle<DropSources>,
     /// See [`ReadNames`].
     pub read_names: Handle<ReadNames>,
     /// See [`ReadStatus`].
@@ -252,6 +296,8 @@ impl Service {
             scan: Handle::vacant(clock),
             read_dues: Handle::vacant(clock),
             read_script: Handle::vacant(clock),
+            read_sources: Handle::vacant(clock),
+            drop_sources: Handle::vacant(clock),
             read_names: Handle::vacant(clock),
             read_status: Handle::vacant(clock),
             gate: Gate::default(),

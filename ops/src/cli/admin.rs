@@ -1,6 +1,6 @@
 //! The way to a node's admin actor, for commands that ask one thing after another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use comet_admin::{Client, ClientError};
@@ -21,6 +21,13 @@ pub(super) struct Address {
     /// The admin socket itself, if the node's configuration puts it elsewhere.
     #[arg(long, global = true, value_name = "PATH", env = "COMET_SOCKET")]
     socket: Option<PathBuf>,
+}
+
+impl Address {
+    /// The node with this data directory.
+    pub(super) fn of(data: &Path) -> Self {
+        Address { data: data.to_owned(), socket: None }
+    }
 }
 
 /// A connection to the admin actor.

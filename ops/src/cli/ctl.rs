@@ -2,6 +2,7 @@
 
 mod actors;
 mod events;
+mod network;
 mod objects;
 
 use std::ffi::OsString;
@@ -42,7 +43,7 @@ enum Ctl {
     Resume(Actor),
     /// The objects that the node stores.
     Objects {
-        /// Only keys that match: `*` stands for any text, `?` for any one byte.
+        /// Only keys that match: `*` stands for any text, `?` for any one byte, `[a-z]` for one of a class.
         #[arg(value_parser = pattern)]
         pattern: Option<String>,
         /// At most so many.
@@ -66,7 +67,23 @@ enum Ctl {
         #[arg(long, value_name = "N")]
         count: Option<u64>,
     },
-    /// Let the node finish its work and end.
+    /// The nodes that this one is connected with.
+    Peers,
+    /// The routing table: the nodes that this one knows, by how many bits their places share with its own.
+    Buckets,
+    /// How the node stands in the network.
+    Network,
+    /// Look a key up in the network: which nodes are nearest to it, and which version each holds.
+    Lookup {
+        #[command(flatten)]
+        object: Object,
+        /// Show the way as well: who was asked, and how long each took.
+        #[arg(long)]
+        path: bool,
+    },
+    /// Compare what the node stores with its neighbours now, and wait until that is done.
+    Replicate,
+    /// Let the node finish its work and end. A node of a network hands its objects over to others first.
     Shutdown,
 }
 
@@ -113,6 +130,11 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<(), Failure> {
             order(&mut admin, Command::Release { key: key.clone() }, &format!("handlers of {key} are on"), output)
         }
         Ctl::Events { follow: _, count } => events::follow(&mut admin, count, output),
+        Ctl::Peers => network::peers(&mut admin, output),
+        Ctl::Buckets => network::buckets(&mut admin, output),
+        Ctl::Network => network::status(&mut admin, output),
+        Ctl::Lookup { object, path } => network::look_up(&mut admin, object.key()?, path, output),
+        Ctl::Replicate => order(&mut admin, Command::Replicate, "every object has been compared", output),
         Ctl::Shutdown => order(&mut admin, Command::Shutdown, "the node finishes its work and ends", output),
     }
 }

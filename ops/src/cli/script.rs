@@ -2,6 +2,7 @@
 
 mod check;
 mod library;
+mod sign;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use comet_aso::sandbox::{Budgets, Node, Sandbox};
 use comet_kernel::contract::admin::Command;
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::{Clock, NodeId};
 
 use super::admin::{Address, Admin};
@@ -16,7 +18,7 @@ use super::ctl::order;
 use super::failure::Failure;
 use super::output::Output;
 
-/// `check`, `functions` and `definitions` need no node.
+/// `check`, `sign`, `functions` and `definitions` need no node.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -32,6 +34,15 @@ enum Script {
         /// The files; `-` is standard input.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+    },
+    /// Sign a script: nodes that trust the publisher let it reach any key. The file is written anew, with the signature in
+    /// its last line; every later change needs a new one.
+    Sign {
+        /// The script.
+        file: PathBuf,
+        /// The publisher's key, as `comet keys new` makes it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
     },
     /// Load a version of a named script into the node. Objects that follow the name take it over.
     Load {
@@ -70,6 +81,7 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<(), Failure> {
     let connect = || Admin::connect(&args.address);
     match args.command {
         Script::Check { files } => check::check(&files, output),
+        Script::Sign { file, key } => sign::sign(&file, &key, output),
         Script::Load { all: Some(folder), .. } => library::load_all(&mut connect()?, &folder, output),
         Script::Load { name: Some(name), file: Some(file), .. } => library::load(&mut connect()?, name, &file, output),
         Script::Load { .. } => unreachable!("a name comes with a file, and without one there is a folder"),
@@ -92,6 +104,10 @@ pub(super) fn run(args: Args, output: &mut Output) -> Result<(), Failure> {
 
 /// A sandbox as nodes have them, on no node.
 fn sandbox() -> Sandbox {
-    let node = Node { id: NodeId::from_public_key(&[0; 32]), ip: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let node = Node {
+        id: NodeId::from_public_key(&[0; 32]),
+        ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        neighbours: Neighbours::none(),
+    };
     Sandbox::new(Budgets::default(), node, Clock::machine())
 }

@@ -57,12 +57,15 @@ pub(super) struct Put {
     /// Stay with the present version of the named script when a newer one is loaded.
     #[arg(long, requires = "script")]
     pin: bool,
-    /// Only if nothing is there. For plain values.
-    #[arg(long, conflicts_with_all = ["xx", "script", "source", "owned"])]
+    /// Only if nothing is there.
+    #[arg(long, conflicts_with = "xx")]
     nx: bool,
-    /// Only if something is there. For plain values.
-    #[arg(long, conflicts_with_all = ["script", "source", "owned"])]
+    /// Only if something is there.
+    #[arg(long)]
     xx: bool,
+    /// How many nodes of the network are to hold the object, if not as many as the node's configuration says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(limits::REPLICAS)))]
+    replicas: Option<u8>,
     #[command(flatten)]
     server: Server,
 }
@@ -76,6 +79,9 @@ pub(super) struct Get {
     /// What the object's `onGet` receives with the get. With --json it is parsed as JSON.
     #[arg(long, allow_hyphen_values = true)]
     payload: Option<OsString>,
+    /// Asks several nodes that hold the object, and prints up to so many answers as a list.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(limits::REPLICAS)))]
+    answers: Option<u8>,
     #[command(flatten)]
     server: Server,
 }
@@ -116,9 +122,6 @@ pub(super) fn put(put: Put, output: &mut Output) -> Result<(), Failure> {
 
 impl Put {
     fn command(&self, json: bool) -> Result<Cmd, Failure> {
-        if self.nx || self.xx {
-            return self.conditional(json);
-        }
         let mut command = redis::cmd("ASO.PUT");
         command.arg(checked(&self.key)?).arg(self.read_value()?);
         if json {
@@ -133,23 +136,13 @@ impl Put {
         if let Some(ttl) = self.ttl {
             command.arg("TTL").arg(ttl);
         }
-        for (wanted, word) in [(self.owned, "OWNED"), (self.pin, "PIN")] {
+        if let Some(replicas) = self.replicas {
+            command.arg("REPLICAS").arg(replicas);
+        }
+        for (wanted, word) in [(self.owned, "OWNED"), (self.pin, "PIN"), (self.nx, "NX"), (self.xx, "XX")] {
             if wanted {
                 command.arg(word);
             }
-        }
-        Ok(command)
-    }
-
-    /// Conditions are Redis's: they go with SET, and so with plain values.
-    fn conditional(&self, json: bool) -> Result<Cmd, Failure> {
-        if json {
-            return Err(Failure::Usage("--nx and --xx go with plain values, and so not with --json".to_owned()));
-        }
-        let mut command = redis::cmd("SET");
-        command.arg(checked(&self.key)?).arg(self.read_value()?).arg(if self.nx { "NX" } else { "XX" });
-        if let Some(ttl) = self.ttl {
-            command.arg("EX").arg(ttl);
         }
         Ok(command)
     }
@@ -184,8 +177,13 @@ pub(super) fn get(get: Get, output: &mut Output) -> Result<(), Failure> {
     if output.json {
         command.arg("JSON");
     }
+    if let Some(answers) = get.answers {
+        command.arg("ANSWERS").arg(answers);
+    }
     let reply = get.server.ask(&command)?;
-    let nothing = || Failure::Refused(format!("there is nothing under {}", shown(&get.key)));
+    if get.answers.is_some() {
+        return several(&get.key, &reply, output);
+    }
     if output.json {
         // The node writes JSON text; a null is nothing.
         let document = match reply {
@@ -193,15 +191,32 @@ pub(super) fn get(get: Get, output: &mut Output) -> Result<(), Failure> {
             text => serde_json::from_str(&json::words(&text)).unwrap_or_else(|_| json::reply(&text)),
         };
         output.json(&document)?;
-        return if document.is_null() { Err(nothing()) } else { Ok(()) };
+        return if document.is_null() { Err(nothing(&get.key)) } else { Ok(()) };
     }
     match reply {
-        Value::Nil => Err(nothing()),
+        Value::Nil => Err(nothing(&get.key)),
         Value::BulkString(bytes) => output.value(&bytes),
         list @ (Value::Array(_) | Value::Map(_) | Value::Set(_)) => output.text(&format!("{:#}\n", json::reply(&list))),
         Value::Okay => output.value(b"OK"),
         scalar => output.value(json::words(&scalar).as_bytes()),
     }
+}
+
+/// What several nodes answered: a list, even of one.
+fn several(key: &OsStr, reply: &Value, output: &mut Output) -> Result<(), Failure> {
+    let Value::Array(answers) = reply else { return Err(unexpected(reply)) };
+    if output.json {
+        // The node writes each answer as JSON text.
+        let answer = |text: &Value| serde_json::from_str(&json::words(text)).unwrap_or_else(|_| json::reply(text));
+        output.json(&answers.iter().map(answer).collect::<Json>())?;
+    } else {
+        output.text(&format!("{:#}\n", json::reply(reply)))?;
+    }
+    if answers.is_empty() { Err(nothing(key)) } else { Ok(()) }
+}
+
+fn nothing(key: &OsStr) -> Failure {
+    Failure::Refused(format!("there is nothing under {}", shown(key)))
 }
 
 /// `comet del`.
@@ -361,8 +376,9 @@ mod tests {
         let plain = Line::<Put>::try_parse_from(["put", "k", "v"]).unwrap().args;
         assert_eq!(words(&plain.command(false).unwrap()), "ASO.PUT k v");
         let conditional = Line::<Put>::try_parse_from("put k v --nx --ttl 7".split(' ')).unwrap().args;
-        assert_eq!(words(&conditional.command(false).unwrap()), "SET k v NX EX 7");
-        assert_eq!(conditional.command(true).unwrap_err().code(), 2);
+        assert_eq!(words(&conditional.command(false).unwrap()), "ASO.PUT k v TTL 7 NX");
+        let wide = Line::<Put>::try_parse_from("put k v --script s --xx --replicas 3".split(' ')).unwrap().args;
+        assert_eq!(words(&wide.command(false).unwrap()), "ASO.PUT k v SCRIPT s REPLICAS 3 XX");
     }
 
     #[test]

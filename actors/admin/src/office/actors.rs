@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use comet_kernel::contract::admin::{ActorRow, Answer, Figures, MailRow};
 use comet_kernel::contract::limiter::ReadBuckets;
+use comet_kernel::contract::routing::ReadNetwork;
 use comet_kernel::contract::storage::ReadStatus;
 use comet_kernel::contract::timer::ReadTimers;
 use comet_kernel::registry::{Action, Listing, OrderError};
@@ -52,7 +53,7 @@ impl Office {
     /// What the actor of this path tells about its work. One of the names on a path says which part of the node it is.
     async fn figures(&self, path: &str) -> Vec<Figures> {
         let parts = &self.parts;
-        let part = path.split('/').find(|name| ["storage", "timer", "limiter", "aso"].contains(name));
+        let part = path.split('/').find(|name| ["storage", "timer", "limiter", "aso", "routing"].contains(name));
         let figures = match part {
             Some("storage") => self.glance(&parts.storage.read_status, ReadStatus, Figures::Storage).await,
             Some("timer") => self.glance(&parts.timer.read_timers, ReadTimers, Figures::Timers).await,
@@ -61,6 +62,10 @@ impl Office {
                 let size = parts.aso.directory.size();
                 Figures::Memory { keys: size.keys as u64, active: size.active as u64, bytes: size.bytes as u64 }
             }
+            Some("routing") => match &parts.network {
+                Some(network) => self.glance(&network.read_network, ReadNetwork, Figures::Network).await,
+                None => return Vec::new(),
+            },
             _ => return Vec::new(),
         };
         vec![figures]

@@ -1,17 +1,17 @@
 //! Commands about objects. Lists are read from storage page by page, so that they cost the shards nothing; what one
-//! object does is asked of the object.
+//! object does is asked of the object. What is known of an object is asked wherever it is; handlers are turned off and
+//! on in this node's copy.
 
 use std::sync::Arc;
 
 use comet_kernel::contract::admin::{Answer, ObjectPage, ObjectRow};
-use comet_kernel::contract::aso::{Call, Info, Op, Refusal, Reply};
+use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
 use comet_kernel::contract::storage::{ReadStatus, Scan};
 use comet_kernel::directory::Asked;
-use comet_kernel::{Key, Record, Request, UnixMillis, Value};
+use comet_kernel::{Key, Pattern, Record, Request, UnixMillis, Value};
 
 use super::{Office, PATIENCE, late};
 use crate::connection::Outlet;
-use crate::pattern::Pattern;
 use crate::wire::WireError;
 
 /// Records of one page. They come with their values, each of up to 1 MiB.
@@ -54,8 +54,9 @@ impl Office {
                 Err(answer) => return outlet.send(answer).await,
             };
             let now = self.kernel.clock.unix();
-            scanned += page.items.len() as u64;
-            let living = page.items.iter().filter(|(key, record)| !record.expired(now) && wanted(key, record));
+            // As storage counts them: without tombstones.
+            scanned += page.items.iter().filter(|(_, record)| record.removed().is_none()).count() as u64;
+            let living = page.items.iter().filter(|(key, record)| record.is_live(now) && wanted(key, record));
             let rows: Vec<_> = living.take(left as usize).map(|(key, record)| row(key, record, now)).collect();
             left -= rows.len() as u64;
             outlet.send(Answer::Objects(ObjectPage { rows, scanned, total })).await?;
@@ -69,49 +70,60 @@ impl Office {
 
     /// One object with its log.
     pub(super) async fn object(&self, key: &Key) -> Answer {
-        match self.info(key).await {
-            Ok(info) => match self.call(key, Op::Log).await {
+        match self.call(key, Op::Info).await {
+            Ok(Reply::Info(info)) => match self.call(key, Op::Log).await {
                 Ok(Reply::Log(lines)) => Answer::Object(info, lines),
                 Ok(_) => Answer::Object(info, Vec::new()),
                 Err(answer) => answer,
             },
+            Ok(_) => Answer::Refused(format!("no object {key}; `comet ctl objects` shows the keys")),
             Err(answer) => answer,
         }
     }
 
     /// Turns the handlers of an object off or on again.
     pub(super) async fn isolate(&self, key: &Key, off: bool) -> Answer {
-        match self.call(key, Op::Quarantine(off)).await {
+        match self.call_here(key, Op::Quarantine(off)).await {
             Ok(Reply::Value(Value::Bool(true))) => Answer::Done,
             // Nothing has changed: because it is so already, or because there is nothing to change.
-            Ok(_) => match self.info(key).await {
-                Ok(info) if info.hash.is_none() => {
+            Ok(_) => match self.call_here(key, Op::Info).await {
+                Ok(Reply::Info(info)) if info.hash.is_none() => {
                     Answer::Refused(format!("{key} is a plain value and has no handlers"))
                 }
-                Ok(_) => Answer::Done,
+                Ok(Reply::Info(_)) => Answer::Done,
+                Ok(_) => Answer::Refused(format!("no object {key} on this node; `comet ctl objects` shows the keys")),
                 Err(answer) => answer,
             },
             Err(answer) => answer,
         }
     }
 
-    async fn info(&self, key: &Key) -> Result<Box<Info>, Answer> {
-        match self.call(key, Op::Info).await? {
-            Reply::Info(info) => Ok(info),
-            _ => Err(Answer::Refused(format!("no object {key}; `comet ctl objects` shows the keys"))),
-        }
+    /// Calls an object wherever it is.
+    async fn call(&self, key: &Key, op: Op) -> Result<Reply, Answer> {
+        let name = op.name();
+        let call = self.operators_call(key, op);
+        self.outcome(key, name, self.parts.objects.ask(call, self.kernel.clock.now(), false)).await
     }
 
-    async fn call(&self, key: &Key, op: Op) -> Result<Reply, Answer> {
-        let now = self.kernel.clock.now();
-        let (caller, name) = (Arc::clone(&self.parts.node), op.name());
-        let call = Call { key: key.clone(), request: Request::until(now + PATIENCE), caller, op };
-        let answer = match self.parts.aso.directory.ask(call, now, false) {
+    /// Calls this node's copy of an object.
+    async fn call_here(&self, key: &Key, op: Op) -> Result<Reply, Answer> {
+        let name = op.name();
+        let call = self.operators_call(key, op);
+        self.outcome(key, name, self.parts.aso.directory.ask(call, self.kernel.clock.now(), false)).await
+    }
+
+    fn operators_call(&self, key: &Key, op: Op) -> Call {
+        let request = Request::until(self.kernel.clock.now() + PATIENCE);
+        Call { key: key.clone(), request, caller: Arc::clone(&self.parts.node), op, stamp: None }
+    }
+
+    async fn outcome(&self, key: &Key, name: &str, asked: Asked) -> Result<Reply, Answer> {
+        let answer = match asked {
             Asked::Done(answer) => answer,
             Asked::Later(pending) => match self.kernel.clock.timeout(PATIENCE, pending).await {
                 Some(Ok(answer)) => answer,
                 Some(Err(error)) => return Err(Answer::Unavailable(error.to_string())),
-                None => return Err(late(&format!("{name} of {key}"))),
+                None => return Err(late(&format!("{name} of {key}"), PATIENCE)),
             },
         };
         answer.map_err(|refusal| match refusal {

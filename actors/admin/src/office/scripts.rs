@@ -1,7 +1,7 @@
 //! Commands about named scripts. The library decides; here its words become answers.
 
 use comet_kernel::contract::admin::Answer;
-use comet_kernel::contract::aso::{DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ShowScript};
+use comet_kernel::contract::library::{DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ShowScript};
 use comet_kernel::{Handle, Message};
 
 use super::Office;

@@ -59,7 +59,7 @@ fn the_tree_and_every_actor_are_shown_within_100_ms_while_the_shard_is_blocked()
         let now = node.kernel.clock.now();
         let caller = std::sync::Arc::new(comet_kernel::Caller::node(&comet_kernel::NodeId::from_public_key(&[1; 32])));
         let op = Op::Get { payload: Value::Nil };
-        let call = Call { key: key("x"), request: Request::until(now), caller, op };
+        let call = Call { key: key("x"), request: Request::until(now), caller, op, stamp: None };
         let Asked::Later(get) = node.aso.directory.ask(call, now, false) else { panic!("the shard took no call") };
         for command in [
             Command::Actors,
@@ -126,6 +126,36 @@ fn a_restart_of_the_admin_actor_is_answered_through_its_own_socket() {
         // Storage stands before everything else, which is restarted with it.
         assert_eq!(node.ask(Command::Restart { path: path("comet/storage") }).await, Answer::Done);
         assert!(matches!(node.ask(Command::Actors).await, Answer::Actors(_)));
+    });
+}
+
+#[test]
+fn a_node_of_a_network_tells_about_it() {
+    run(async {
+        let node = Node::networked().await;
+        assert!(matches!(node.ask(Command::Peers).await, Answer::Peers(peers) if peers[0].id == "other"));
+        assert!(matches!(node.ask(Command::Buckets).await, Answer::Buckets(buckets) if buckets[0].shared_bits == 3));
+        assert!(matches!(node.ask(Command::LookUp { key: key("k") }).await, Answer::Path(path) if path.took_us == 1));
+        assert!(matches!(node.ask(Command::Network).await, Answer::Network(status) if status.known == 2));
+        let mut events = node.kernel.events.follow();
+        assert_eq!(node.ask(Command::Replicate).await, Answer::Done);
+        assert_eq!(happened(&mut events, Kind::Audit).len(), 1, "it is work that somebody asked for");
+        let Answer::Actor(_, figures) = node.ask(Command::Inspect { path: path("comet/routing") }).await else {
+            panic!("no actor");
+        };
+        assert!(matches!(&figures[..], [Figures::Network(status)] if status.known == 2), "{figures:?}");
+    });
+}
+
+#[test]
+fn a_node_that_is_alone_says_how_it_would_not_be() {
+    run(async {
+        let node = Node::start().await;
+        let look_up = Command::LookUp { key: key("k") };
+        for command in [Command::Peers, Command::Buckets, look_up, Command::Network, Command::Replicate] {
+            let answer = node.ask(command).await;
+            assert!(matches!(&answer, Answer::Refused(text) if text.contains("--p2p")), "{answer:?}");
+        }
     });
 }
 

@@ -7,16 +7,21 @@ use std::sync::{Arc, Condvar, Mutex};
 use comet_admin::{Client, Parts, child};
 use comet_kernel::clock::UnixMillis;
 use comet_kernel::contract::admin::{Answer, Command};
-use comet_kernel::contract::aso::{
-    Call, DropScript, Info, LibraryError, ListScripts, LoadScript, Op, Refusal, Reply, RollbackScript, ScriptSummary,
-    ShowScript,
+use comet_kernel::contract::aso::{Call, Info, Op, Refusal, Reply};
+use comet_kernel::contract::library::{
+    DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
+};
+use comet_kernel::contract::routing::{
+    Bucket, ListBuckets, ListPeers, LookUp, NetworkStatus, Path, Peer, ReadNetwork, Replicate,
 };
 use comet_kernel::contract::storage::{Page, ReadError, ReadStatus, Scan, Status};
-use comet_kernel::contract::{aso, limiter, storage, timer};
+use comet_kernel::contract::{aso, limiter, routing, storage, timer};
+use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::{Active, Interval, ScriptRef};
 use comet_kernel::supervisor::{ActorSpec, Spec, Strategy, Tree};
 use comet_kernel::{
-    Actor, Caller, Clock, Context, Handler, Kernel, Key, NodeId, Record, Responder, ScriptHash, Settings, Thread, Value,
+    Actor, Caller, Clock, Context, Handler, Kernel, Key, NodeId, Objects, Record, Responder, ScriptHash, Settings,
+    Thread, Value,
 };
 use tokio::sync::Notify;
 
@@ -36,16 +41,28 @@ impl Node {
     }
 
     pub async fn with(clock: Clock, max_connections: u64) -> Node {
+        Node::launch(clock, max_connections, false).await
+    }
+
+    /// A node that is part of a network.
+    pub async fn networked() -> Node {
+        Node::launch(Clock::machine(), 8, true).await
+    }
+
+    async fn launch(clock: Clock, max_connections: u64, networked: bool) -> Node {
         let kernel = Kernel::new(clock);
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("admin.sock");
-        let parts = parts(&kernel);
+        let mut parts = parts(&kernel);
+        let network = routing::Service::vacant(&kernel.clock);
+        parts.network = networked.then(|| network.clone());
         let (aso, shutdown, block) = (parts.aso.clone(), parts.shutdown.clone(), Block::default());
         let settings = comet_kernel::settings::Admin { max_connections, ..Settings::default().admin };
         let tree = Spec::new("comet", Strategy::RestForOne)
             .child(fake_storage(&parts))
             .child(fake_shard(&parts, &block))
             .child(fake_library(&parts))
+            .child(fake_routing(&network))
             .child(child(&kernel, &settings, &socket, parts))
             .start(&kernel)
             .await
@@ -64,8 +81,11 @@ impl Node {
 
 fn parts(kernel: &Kernel) -> Parts {
     let clock = &kernel.clock;
+    let aso = aso::Service::vacant(clock, 1);
     Parts {
-        aso: aso::Service::vacant(clock, 1),
+        objects: Objects::here(aso.directory.clone()),
+        aso,
+        network: None,
         storage: storage::Service::vacant(clock),
         timer: timer::Service::vacant(clock),
         limiter: limiter::Service::vacant(clock),
@@ -94,7 +114,7 @@ impl Block {
     }
 }
 
-/// 200 plain values, one active object with a timer, one that is quarantined, and one whose life has ended.
+/// 200 plain values, one active object with a timer, one that is quarantined, one whose life has ended, and a tombstone.
 struct FakeStorage(Vec<(Key, Arc<Record>)>);
 
 fn fake_storage(parts: &Parts) -> ActorSpec<FakeStorage> {
@@ -104,6 +124,7 @@ fn fake_storage(parts: &Parts) -> ActorSpec<FakeStorage> {
         items.push((key("active:1"), record(Some(false), None)));
         items.push((key("active:2"), record(Some(true), None)));
         items.push((key("ended"), record(None, Some(UnixMillis(1)))));
+        items.push((key("removed"), tombstone()));
         items.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(FakeStorage(items))
     });
@@ -117,6 +138,12 @@ fn record(quarantined: Option<bool>, expires: Option<UnixMillis>) -> Arc<Record>
         Box::new(Active { script, state: Value::Nil, timer, quarantined })
     });
     Arc::new(Record { active, expires, ..Record::plain(1, Value::from("value")) })
+}
+
+fn tombstone() -> Arc<Record> {
+    let (by, signature, removed) = ("".into(), Signature([0; 64]), Some(Removal::Everywhere));
+    let provenance = Provenance { by, signature, script: None, replicas: None, removed };
+    Arc::new(Record { provenance: Some(Box::new(provenance)), ..Record::plain(1, Value::Nil) })
 }
 
 impl Actor for FakeStorage {}
@@ -133,7 +160,7 @@ impl Handler<Scan> for FakeStorage {
 
 impl Handler<ReadStatus> for FakeStorage {
     fn handle(&mut self, _: ReadStatus, responder: Responder<Status>, _: &mut Context<Self>) {
-        responder.answer(Status { objects: self.0.len() as u64, ..Status::default() });
+        responder.answer(Status { objects: self.0.len() as u64 - 1, ..Status::default() });
     }
 }
 
@@ -177,6 +204,38 @@ impl Handler<Call> for FakeShard {
         };
         responder.answer(answer);
     }
+}
+
+/// A network of this node and one more, in which only `k` is to be found.
+struct FakeRouting;
+
+fn fake_routing(network: &routing::Service) -> ActorSpec<FakeRouting> {
+    let spec = ActorSpec::new("routing", &Thread::new("routing"), || Ok(FakeRouting));
+    spec.serves(&network.list_peers)
+        .serves(&network.list_buckets)
+        .serves(&network.look_up)
+        .serves(&network.read_network)
+        .serves(&network.replicate)
+}
+
+impl Actor for FakeRouting {}
+
+macro_rules! routing {
+    ($($message:ident -> $reply:ty: |$it:pat_param| $answer:expr;)*) => { $(
+        impl Handler<$message> for FakeRouting {
+            fn handle(&mut self, $it: $message, responder: Responder<$reply>, _: &mut Context<Self>) {
+                responder.answer($answer);
+            }
+        }
+    )* };
+}
+
+routing! {
+    ListPeers -> Vec<Peer>: |_| vec![Peer { id: "other".to_owned(), ..Peer::default() }];
+    ListBuckets -> Vec<Bucket>: |_| vec![Bucket { shared_bits: 3, peers: Vec::new() }];
+    LookUp -> Path: |look_up| Path { took_us: look_up.key.as_bytes().len() as u64, ..Path::default() };
+    ReadNetwork -> NetworkStatus: |_| NetworkStatus { known: 2, ..NetworkStatus::default() };
+    Replicate -> (): |_| ();
 }
 
 #[derive(Default)]

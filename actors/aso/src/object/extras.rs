@@ -1,4 +1,4 @@
-//! What few objects have, so that the many need not pay for it: parked requests, a log, failures.
+//! What few objects have, so that the many need not pay for it: parked requests, actions, a log, failures.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::directory::CallResponder;
 use comet_kernel::supervisor::{Failures, Intensity};
-use comet_kernel::{Caller, Moment, Value, limits};
+use comet_kernel::{Caller, Moment, NodeId, Value, limits};
 
 use crate::env::Env;
 
@@ -17,6 +17,10 @@ pub(crate) struct Extras {
     /// Who waits, oldest first, as the sandbox wants to see them; `requests` holds the rest in the same order.
     callers: Vec<Arc<Caller>>,
     requests: VecDeque<(Moment, CallResponder)>,
+    /// Actions in the network that are under way.
+    actions: usize,
+    /// The nodes that called last, latest last, if the script uses the network.
+    callers_of_late: Vec<NodeId>,
     log: VecDeque<String>,
     failures: Option<Failures>,
     /// Whether it is seen to that parked requests time out.
@@ -66,7 +70,8 @@ impl Extras {
 
     /// What is left for an object that takes this one's place.
     pub fn successor(&self) -> Option<Extras> {
-        self.waking.then(|| Extras { waking: true, ..Extras::default() })
+        let (waking, actions) = (self.waking, self.actions);
+        (waking || actions > 0).then(|| Extras { actions, waking, ..Extras::default() })
     }
 
     /// Ends every parked request.
@@ -75,6 +80,42 @@ impl Extras {
         for (_, responder) in self.requests.drain(..) {
             responder.answer(Err(refusal.clone()));
         }
+    }
+
+    /// Whether somebody or something is waited for.
+    pub fn is_busy(&self) -> bool {
+        !self.callers.is_empty() || self.actions > 0
+    }
+
+    /// Counts an action that begins; false if as many are under way as may be.
+    pub fn begin_action(&mut self) -> bool {
+        let room = self.actions < limits::ACTIONS_UNDER_WAY;
+        self.actions += usize::from(room);
+        room
+    }
+
+    /// Counts an action that has ended.
+    pub fn end_action(&mut self) {
+        self.actions = self.actions.saturating_sub(1);
+    }
+
+    /// Notes that this caller's node has called.
+    pub fn remember_caller(&mut self, caller: &str) {
+        let node = caller.split('/').next().unwrap_or_default();
+        let callers = &mut self.callers_of_late;
+        if callers.last().is_some_and(|latest| latest.as_str() == node) {
+            return;
+        }
+        callers.retain(|other| other.as_str() != node);
+        if callers.len() == limits::REMEMBERED_CALLERS {
+            callers.remove(0);
+        }
+        callers.push(NodeId::from_text(node));
+    }
+
+    /// The nodes that called last.
+    pub fn callers_of_late(&self) -> Vec<NodeId> {
+        self.callers_of_late.clone()
     }
 
     /// Appends lines to the log ring.

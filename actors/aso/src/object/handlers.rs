@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Budget, Edit, Put, Refusal, Reply};
+use comet_kernel::contract::aso::{Budget, Put, Refusal, Reply};
 use comet_kernel::contract::limiter::{Lease, Subject};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
@@ -11,9 +11,10 @@ use comet_kernel::{Caller, Context, Value, Work};
 
 use super::allowance::May;
 use super::scripted::refusal;
-use super::{Body, Object};
+use super::{Body, Object, Scripted};
 use crate::plain;
-use crate::sandbox::{Actions, Args, Event, Failure, Handler, Outcome, Sandbox, State};
+use crate::sandbox::{Actions, Args, Event, Failure, Handler, Outcome, Sandbox, Script, State};
+use crate::terms::{Origin, tombstone};
 
 /// Microseconds of processor time in a lease.
 const PROCESSOR_LEASE: u32 = 100_000;
@@ -73,20 +74,14 @@ impl Object {
     }
 
     /// `onUpdate`, and whatever takes the object's place.
-    pub(super) fn put(
-        &mut self,
-        caller: Arc<Caller>,
-        put: Box<Put>,
-        responder: CallResponder,
-        context: &mut Context<Self>,
-    ) {
-        match self.may_put(&caller, &put, context) {
+    pub(super) fn put(&mut self, origin: Origin, put: Box<Put>, responder: CallResponder, context: &mut Context<Self>) {
+        match self.may_put(&origin.caller, &put, context) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(Decision::NotWanted) => {
                 let present = self.former_record();
                 self.answer(responder, Reply::Kept { present });
             }
-            Ok(Decision::Replace) => self.replace(caller, put, responder, context),
+            Ok(Decision::Replace) => self.replace(origin, put, responder, context),
             // Whoever was parked for this update is answered with it: when it is durable.
             Ok(Decision::Keep(state, actions)) => match self.commit_now(state, actions, context) {
                 Err(refusal) => responder.answer(Err(refusal)),
@@ -102,7 +97,7 @@ impl Object {
         if !plain::holds(put.condition, true) {
             return Ok(Decision::NotWanted);
         }
-        plain::check_size(&put.value)?;
+        put.check()?;
         self.may_change(caller)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if !scripted.script.handles(Handler::Update) {
@@ -120,47 +115,20 @@ impl Object {
     }
 
     /// The checks before anything that changes the object from outside.
-    fn may_change(&self, caller: &Caller) -> Result<(), Refusal> {
+    pub(super) fn may_change(&self, caller: &Caller) -> Result<(), Refusal> {
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         plain::check_owner(scripted.owner.as_deref(), caller)?;
         if scripted.quarantined { Err(Refusal::Quarantined) } else { Ok(()) }
     }
 
-    /// Computes an edit, asks `onUpdate` about it, and writes what comes of that.
-    pub(super) fn edited(
-        &mut self,
-        caller: &Arc<Caller>,
-        edit: &Edit,
-        context: &mut Context<Self>,
-    ) -> Result<Value, Refusal> {
-        self.may_change(caller)?;
-        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-        let value = plain::apply_edit(Some(&scripted.state.value()), edit)?;
-        if scripted.script.handles(Handler::Update) {
-            let args = Args::Update { caller, value: &value, script: None };
-            let outcome = self.run(Handler::Update, args, context)?;
-            if outcome.reply != Value::Bool(true) {
-                self.commit_now(outcome.state, outcome.actions, context)?;
-                let Body::Scripted(scripted) = &self.body else { return Ok(Value::Nil) };
-                return Ok(scripted.state.value());
-            }
-        }
-        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-        let version = self.local.next_version(Some(scripted.version));
-        let mut state = scripted.state.clone();
-        state.set_value(&value).map_err(refusal)?;
-        self.write_with(context, |scripted| (scripted.state, scripted.version) = (state, version))?;
-        Ok(value)
-    }
-
     /// `onRemove`, and the end of the object.
-    pub(super) fn remove(&mut self, caller: &Caller, responder: CallResponder, context: &mut Context<Self>) {
-        let allowed = self.may_change(caller).and_then(|()| {
+    pub(super) fn remove(&mut self, origin: &Origin, responder: CallResponder, context: &mut Context<Self>) {
+        let allowed = self.may_change(&origin.caller).and_then(|()| {
             let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
             if !scripted.script.handles(Handler::Remove) {
                 return Ok(Actions::default());
             }
-            let outcome = self.run(Handler::Remove, Args::Caller(caller), context)?;
+            let outcome = self.run(Handler::Remove, Args::Caller(&origin.caller), context)?;
             if outcome.reply == Value::Bool(false) {
                 return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
             }
@@ -170,7 +138,9 @@ impl Object {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(actions) => {
                 let reply = Reply::Removed { former: self.former_record() };
-                self.change_and_answer(Body::Gone, actions, responder, reply, context);
+                let left = origin.stamp.as_ref().map(|stamp| tombstone(stamp, self.local.env.unix()));
+                let body = left.map_or(Body::Gone, |record| Body::Plain(Arc::new(record)));
+                self.change_and_answer(body, actions, responder, reply, context);
             }
         }
     }
@@ -247,7 +217,8 @@ impl Object {
                 self.extras().refused_upgrade = Some(new.hash());
                 let text = format!("keeps version {}: onUpgrade failed: {failure}", old.short());
                 self.local.env.kernel.events.publish(Kind::Script, self.key.to_string(), text);
-                self.count(&Err(failure));
+                // It is the new version's failure, and one of those that may have it rolled back.
+                self.count(Some(&new), &Err(failure));
             }
         }
     }
@@ -285,8 +256,29 @@ impl Object {
         self.extras.as_ref().map_or(&[], |extras| extras.parked())
     }
 
+    /// Whether somebody waits for a reply of the object.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.parked().is_empty()
+    }
+
     /// Runs a handler within what the object may use. The state is untouched; the outcome has to be committed.
-    fn run(&mut self, handler: Handler, args: Args<'_>, context: &mut Context<Self>) -> Result<Outcome, Refusal> {
+    pub(super) fn run(
+        &mut self,
+        handler: Handler,
+        args: Args<'_>,
+        context: &mut Context<Self>,
+    ) -> Result<Outcome, Refusal> {
+        self.run_with(context, |sandbox, scripted, event| {
+            sandbox.call(&scripted.script, &scripted.state, handler, args, event)
+        })
+    }
+
+    /// As `run`, for whatever the sandbox is to run.
+    pub(super) fn run_with(
+        &mut self,
+        context: &mut Context<Self>,
+        call: impl FnOnce(&Sandbox, &Scripted, &Event<'_>) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Refusal> {
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let env = &self.local.env;
         if let May::Wait(wait) = self.processor.may(|| env.now()) {
@@ -294,12 +286,12 @@ impl Object {
             return Err(Refusal::Limited { retry_after_ms: wait.as_millis().max(1) as u64 });
         }
         let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
-        let outcome = env.sandbox.call(&scripted.script, &scripted.state, handler, args, &event);
+        let outcome = call(&env.sandbox, scripted, &event);
         self.calls = self.calls.saturating_add(1);
         // What a failed call used counts as well; the outcome of one that succeeded says the same.
         let used = Sandbox::last_usage().cpu;
         self.spend(used, context);
-        self.count(&outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+        self.count(None, &outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         outcome.map_err(refusal)
     }
 
@@ -327,12 +319,13 @@ impl Object {
     }
 
     /// Counts a call and its failure: for the quarantine of the object, and for the rollback of the version.
-    fn count(&mut self, outcome: &Result<(), Failure>) {
+    /// `script` is the one that ran, if that is not the object's own.
+    fn count(&mut self, script: Option<&Arc<Script>>, outcome: &Result<(), Failure>) {
         let Body::Scripted(scripted) = &self.body else { return };
         // That too many requests are parked is the doing of those who ask.
         let failed = !matches!(outcome, Ok(()) | Err(Failure::Thrown(_) | Failure::Budget(Budget::Parked)));
         if let Some(named) = &scripted.follows
-            && named.count(&scripted.script, failed)
+            && named.count(script.unwrap_or(&scripted.script), failed)
         {
             let suspect = crate::library::Suspect(named.clone());
             // A library that is too busy now is told by the next bad version, or by the operator.
@@ -353,15 +346,19 @@ impl Object {
 
     /// Takes over what a handler left: its state and what it asked for. If the object deletes itself and the store does
     /// not take that, nothing has happened.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         state: Option<State>,
         mut actions: Actions,
         context: &mut Context<Self>,
     ) -> Result<(), Refusal> {
         if std::mem::take(&mut actions.delete_self) {
-            self.change(Body::Gone, context)?;
-            self.carry_out(actions);
+            let left = match &self.body {
+                Body::Scripted(scripted) => self.left_by(scripted),
+                _ => Body::Gone,
+            };
+            self.change(left, context)?;
+            self.carry_out(actions, context);
             self.forsake_parked();
             return Ok(());
         }
@@ -369,13 +366,13 @@ impl Object {
             self.with_scripted(|scripted| scripted.state = state);
             self.changed();
         }
-        self.carry_out_with_timer(actions);
+        self.carry_out_with_timer(actions, context);
         Ok(())
     }
 
     /// As [`Object::commit`], but what is answered from now on waits until it is durable. If the store does not take it,
     /// nothing has happened.
-    fn commit_now(
+    pub(super) fn commit_now(
         &mut self,
         state: Option<State>,
         mut actions: Actions,
@@ -393,30 +390,32 @@ impl Object {
                 scripted.set_timer(seconds, &local);
             }
         })?;
-        self.carry_out(actions);
+        self.carry_out(actions, context);
         Ok(())
     }
 
-    fn carry_out_with_timer(&mut self, mut actions: Actions) {
+    fn carry_out_with_timer(&mut self, mut actions: Actions, context: &mut Context<Self>) {
         if let (Some(seconds), Body::Scripted(scripted)) = (actions.timer.take(), &mut self.body) {
             scripted.set_timer(seconds, &self.local);
             let dues = scripted.dues();
             self.changed();
             self.arm(dues);
         }
-        self.carry_out(actions);
+        self.carry_out(actions, context);
     }
 
-    /// Carries out what needs no write: log lines and answers to parked requests.
-    pub(super) fn carry_out(&mut self, actions: Actions) {
+    /// Carries out what needs no write: log lines, answers to parked requests, and what was asked of the network.
+    pub(super) fn carry_out(&mut self, actions: Actions, context: &mut Context<Self>) {
         if !actions.log.is_empty() {
             self.extras().append(actions.log);
         }
         self.reply_to_parked(actions.replies);
+        self.act(actions.network, context);
     }
 
-    /// Whoever waits for a reply of what the object was waits in vain.
+    /// Whoever waits for a reply of what the object was waits in vain, and nothing that it asked is answered to it.
     pub(super) fn forsake_parked(&mut self) {
+        self.forsake_actions();
         if let Some(extras) = &mut self.extras {
             let text = "the object that was to reply is gone; try again".to_owned();
             extras.end_parked(&Refusal::Unavailable(text));

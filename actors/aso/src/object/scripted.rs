@@ -3,19 +3,32 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Put, Refusal, ScriptChoice};
+use comet_kernel::contract::routing::TravellingScript;
+use comet_kernel::provenance::Provenance;
 use comet_kernel::record::{Active, Dues, Interval, ScriptRef};
-use comet_kernel::{Caller, Key, Record, UnixMillis, Value};
+use comet_kernel::{Record, UnixMillis, Value};
 
+use crate::arrival;
 use crate::catalogue::{Catalogue, Named};
 use crate::env::Local;
-use crate::plain::{self, Circumstances};
+use crate::plain::Circumstances;
 use crate::sandbox::{Actions, Args, Event, Failure, Handler, Script, State};
+use crate::terms::{Replaced, Terms};
 
 /// A script, and the name that it was found under if the object is to follow that.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub script: Arc<Script>,
     pub follows: Option<Arc<Named>>,
+}
+
+/// A scripted object that was just made, and what the handler that ran for it asked for.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub scripted: Scripted,
+    pub actions: Actions,
+    /// What its author should know of how it went.
+    pub note: Option<String>,
 }
 
 /// A scripted object in memory.
@@ -29,6 +42,8 @@ pub(crate) struct Scripted {
     pub version: u64,
     pub expires: Option<UnixMillis>,
     pub owner: Option<Arc<str>>,
+    /// Boxed: a node alone has none.
+    pub provenance: Option<Box<Provenance>>,
     pub timer: Option<Interval>,
     pub quarantined: bool,
 }
@@ -44,6 +59,10 @@ impl Found {
                 Some(Found { script, follows: Some(named).filter(|_| !pin) })
             }
             ScriptChoice::Hash(hash) => Some(Found { script: catalogue.find(*hash)?, follows: None }),
+            ScriptChoice::Travelled(script) => {
+                let follows = script.follows.as_ref().and_then(|name| catalogue.named(name));
+                Some(Found { script: catalogue.find(script.hash)?, follows })
+            }
             ScriptChoice::Source(source) => {
                 let script = catalogue.find(comet_kernel::ScriptHash::of(source))?;
                 Some(Found { script, follows: None })
@@ -70,6 +89,7 @@ impl Scripted {
             version: record.version,
             expires: record.expires,
             owner: record.owner.clone(),
+            provenance: record.provenance.clone(),
             timer: active.timer,
             quarantined: active.quarantined,
         })
@@ -79,18 +99,17 @@ impl Scripted {
     /// if that fails or refuses. `replaced` is the version and the end of life of what is there now.
     pub fn conceive(
         local: &Local,
-        key: &Key,
+        now: Circumstances<'_>,
         put: &Put,
-        caller: &Caller,
         found: Found,
-        replaced: (Option<u64>, Option<UnixMillis>),
-    ) -> Result<(Self, Actions), Refusal> {
+        replaced: Replaced,
+    ) -> Result<Made, Refusal> {
         let env = &local.env;
-        let event = Event { key, parked: &[], seed: local.seed() };
+        let event = Event { key: now.key, parked: &[], seed: local.seed() };
         let mut state = env.sandbox.create(&found.script, &put.value, &event).map_err(refusal)?;
         let mut actions = Actions::default();
         if found.script.handles(Handler::Put) {
-            let outcome = env.sandbox.call(&found.script, &state, Handler::Put, Args::Caller(caller), &event);
+            let outcome = env.sandbox.call(&found.script, &state, Handler::Put, Args::Caller(now.caller), &event);
             let outcome = outcome.map_err(refusal)?;
             if outcome.reply == Value::Bool(false) {
                 return Err(Refusal::Thrown("onPut refused the put".to_owned()));
@@ -98,19 +117,52 @@ impl Scripted {
             state = outcome.state.unwrap_or(state);
             actions = outcome.actions;
         }
-        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller };
+        let terms = Terms::of_put(put, replaced, now, |replaced| local.next_version(replaced));
         let scripted = Scripted {
             stamp: found.follows.as_ref().map_or(0, |named| named.stamp()),
             script: found.script,
             follows: found.follows,
             state,
-            version: local.next_version(replaced.0),
-            expires: plain::end_of(put.lifetime, replaced.1, now),
-            owner: put.owned.then(|| caller.id.clone()),
+            version: terms.version,
+            expires: terms.expires,
+            owner: terms.owner,
+            provenance: terms.provenance,
             timer: None,
             quarantined: false,
         };
-        Ok((scripted, actions))
+        Ok(Made { scripted, actions, note: None })
+    }
+
+    /// Makes the object that a copy from another node describes, and runs its `onArrive`. A copy is taken even if that
+    /// fails: its author finds out in the object's log.
+    pub fn adopt(local: &Local, now: Circumstances<'_>, record: &Record, found: Found) -> Result<Made, Refusal> {
+        let env = &local.env;
+        let active = record.active.as_deref().expect("only a copy with a script is adopted");
+        let (size, limit) = (active.state.encoded_size(), env.settings.state_bytes as usize);
+        if size > limit {
+            return Err(Refusal::TooBig { what: "the state".into(), size, limit });
+        }
+        let active = arrival::received(active, now.now);
+        let mut scripted = Scripted::from_record(record, &active, found.script, found.follows)?;
+        let (mut actions, mut note) = (Actions::default(), None);
+        if scripted.script.handles(Handler::Arrive) {
+            let event = Event { key: now.key, parked: &[], seed: local.seed() };
+            let args = Args::Caller(now.caller);
+            match env.sandbox.call(&scripted.script, &scripted.state, Handler::Arrive, args, &event) {
+                Ok(outcome) => {
+                    scripted.state = outcome.state.unwrap_or(scripted.state);
+                    actions = outcome.actions;
+                }
+                Err(failure) => note = Some(format!("onArrive failed: {failure}")),
+            }
+        }
+        Ok(Made { scripted, actions, note })
+    }
+
+    /// Gives the object the terms of a new version.
+    pub fn set_terms(&mut self, terms: Terms) {
+        let Terms { version, expires, owner, provenance } = terms;
+        (self.version, self.expires, self.owner, self.provenance) = (version, expires, owner, provenance);
     }
 
     /// The object as it is to be stored.
@@ -128,6 +180,7 @@ impl Scripted {
                 quarantined: self.quarantined,
             })),
             owner: self.owner.clone(),
+            provenance: self.provenance.clone(),
         }
     }
 
@@ -141,6 +194,11 @@ impl Scripted {
     pub fn set_timer(&mut self, seconds: u32, local: &Local) {
         self.timer = (seconds > 0).then(|| Interval { seconds, due: local.next_due(seconds) });
     }
+}
+
+/// How the script of a copy is chosen: by its hash, and its name if this node knows that.
+pub(crate) fn travelled(script: &ScriptRef) -> ScriptChoice {
+    ScriptChoice::Travelled(TravellingScript { hash: script.hash, follows: script.follows.clone() })
 }
 
 /// A failure of the sandbox as a caller gets to see it.

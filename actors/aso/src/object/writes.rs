@@ -12,7 +12,7 @@ use comet_kernel::record::Dues;
 use comet_kernel::settings::Durability;
 use comet_kernel::{Context, Pending, Record, Work};
 
-use super::{Birth, Body, Object, Retiring, Scripted};
+use super::{Birth, Body, Made, Object, Retiring, Scripted};
 use crate::env::Env;
 use crate::sandbox::Actions;
 use crate::shard::Leave;
@@ -23,8 +23,10 @@ impl Object {
         let Body::Scripted(scripted) = std::mem::replace(&mut self.body, Body::Gone) else {
             unreachable!("an object is born with its script")
         };
-        self.install(*scripted, birth.actions, birth.responder, birth.reply, context);
-        if matches!(self.body, Body::Gone) {
+        let Birth { responder, reply, actions, note, caused } = birth;
+        self.links.caused = caused;
+        self.install(Made { scripted: *scripted, actions, note }, responder, reply, context);
+        if !matches!(self.body, Body::Scripted(_)) {
             self.leave();
         }
     }
@@ -41,7 +43,7 @@ impl Object {
     ) {
         match self.change(body, context) {
             Ok(()) => {
-                self.carry_out(actions);
+                self.carry_out(actions, context);
                 self.forsake_parked();
                 self.answer(responder, reply);
             }
@@ -179,7 +181,7 @@ impl Object {
         if let Some(extras) = &mut self.extras {
             if force {
                 extras.end_parked(&Refusal::Unavailable("the node stops".to_owned()));
-            } else if !extras.parked().is_empty() {
+            } else if extras.is_busy() {
                 return self.refuse_to_retire(context);
             }
         }

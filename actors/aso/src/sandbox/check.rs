@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use rhai::{AST, ASTFlags, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
 use super::event::Handler;
 use super::failure::CompileError;
 use super::script::{self, Script};
+use super::signature::{self, Signed};
 use super::{Budgets, definitions};
 
 /// What a check found.
@@ -23,6 +25,8 @@ pub struct Report {
     pub functions: usize,
     /// Lines that hold more than blanks and comments.
     pub code_lines: usize,
+    /// The publisher who signed it. Whether a node trusts that one is another question.
+    pub publisher: Option<String>,
 }
 
 impl Report {
@@ -72,9 +76,18 @@ pub fn check(engine: &Engine, budgets: &Budgets, source: &str) -> Report {
         bytes: source.len(),
         functions: 0,
         code_lines: code_lines(source),
+        publisher: None,
     };
-    match Script::compile(engine, budgets, source) {
-        Ok(script) => report.handlers = script.handlers(),
+    // Whoever is named is believed here, so that a signature which does not fit is an error whoever made it.
+    let named: Vec<Arc<str>> = match signature::read(source) {
+        Signed::By(name) | Signed::Wrong(name) => vec![name.into()],
+        Signed::Not | Signed::Malformed => Vec::new(),
+    };
+    match Script::compile(engine, budgets, &named, source) {
+        Ok(script) => {
+            report.handlers = script.handlers();
+            report.publisher = script.publisher().map(ToString::to_string);
+        }
         Err(error) => report.compile_error(error),
     }
     if let Ok(tree) = script::parse(engine, source) {

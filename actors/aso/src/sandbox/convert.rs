@@ -12,7 +12,8 @@ use super::failure::Failure;
 
 /// Most arrays, maps and scalars in one value that a script gets to see. What nests more of them does not fit into
 /// a handler's memory budget anyhow; this says so before a copy is made.
-const NODES: usize = 16_384;
+pub const NODES: usize = 16_384;
+const _: () = assert!(NODES <= limits::VALUE_ITEMS, "a state that a script may have can be read back");
 
 /// A value as a script sees it. Refuses arrays and maps of more than `items` items.
 pub fn to_script(value: &Value, items: usize) -> Result<Dynamic, Failure> {
@@ -51,35 +52,43 @@ fn enter(value: &Value, items: usize, depth_left: usize, nodes_left: &mut usize)
 
 /// What a script replies, as a value. `what` names it in errors.
 pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
-    let mut bytes_left = limits::REPLY_BYTES;
-    leave(value, what, limits::VALUE_DEPTH, &mut bytes_left)
+    let mut room = Room { bytes: limits::REPLY_BYTES, items: limits::VALUE_ITEMS };
+    leave(value, what, limits::VALUE_DEPTH, &mut room)
 }
 
-fn leave(value: &Dynamic, what: &str, depth_left: usize, bytes_left: &mut usize) -> Result<Value, Failure> {
-    take(bytes_left, 1)?;
+/// What is left of what a reply may take.
+struct Room {
+    bytes: usize,
+    items: usize,
+}
+
+fn leave(value: &Dynamic, what: &str, depth_left: usize, room: &mut Room) -> Result<Value, Failure> {
+    take(&mut room.bytes, 1)?;
     if value.is_int() || value.is_float() || value.is_bool() || value.is_unit() {
         return Ok(scalar(value).expect("these are scalars"));
     }
     let deeper = || depth_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size));
     if let Ok(text) = value.as_immutable_string_ref() {
-        take(bytes_left, text.len())?;
+        take(&mut room.bytes, text.len())?;
         return Ok(Value::Text(text.as_str().into()));
     }
     if let Ok(items) = value.as_array_ref() {
         let depth_left = deeper()?;
-        let values: Result<_, _> = items.iter().map(|item| leave(item, what, depth_left, bytes_left)).collect();
+        take(&mut room.items, items.len())?;
+        let values: Result<_, _> = items.iter().map(|item| leave(item, what, depth_left, room)).collect();
         return values.map(Value::Array);
     }
     if let Ok(fields) = value.as_map_ref() {
         let depth_left = deeper()?;
+        take(&mut room.items, fields.len())?;
         let mut map = std::collections::BTreeMap::new();
         for (name, field) in fields.iter() {
-            take(bytes_left, name.len())?;
-            map.insert(name.as_str().into(), leave(field, what, depth_left, bytes_left)?);
+            take(&mut room.bytes, name.len())?;
+            map.insert(name.as_str().into(), leave(field, what, depth_left, room)?);
         }
         return Ok(Value::Map(map));
     }
-    scalar(value).map_or_else(|| leave_blob(value, what, bytes_left), Ok)
+    scalar(value).map_or_else(|| leave_blob(value, what, &mut room.bytes), Ok)
 }
 
 fn scalar(value: &Dynamic) -> Option<Value> {
@@ -106,8 +115,8 @@ fn leave_blob(value: &Dynamic, what: &str, bytes_left: &mut usize) -> Result<Val
     Ok(Value::Bytes(blob.0.clone()))
 }
 
-fn take(bytes_left: &mut usize, bytes: usize) -> Result<(), Failure> {
-    *bytes_left = bytes_left.checked_sub(bytes).ok_or(Failure::Budget(Budget::Size))?;
+fn take(left: &mut usize, count: usize) -> Result<(), Failure> {
+    *left = left.checked_sub(count).ok_or(Failure::Budget(Budget::Size))?;
     Ok(())
 }
 
@@ -119,20 +128,28 @@ fn foreign(value: &Dynamic, what: &str) -> Failure {
 }
 
 /// Roughly the bytes that the field `name` of the state takes as MessagePack, see [`Value::encoded_size`]. Refuses
-/// what could not be stored or read back: foreign types, and containers and text past their bounds.
-pub fn measure(value: &Dynamic, name: &str, string: usize, items: usize) -> Result<usize, Failure> {
-    Ruler { name, string, items }.measure(value, limits::VALUE_DEPTH)
+/// what could not be stored or read back: foreign types, containers and text past their bounds, and more nodes than are
+/// left.
+pub fn measure(
+    value: &Dynamic,
+    name: &str,
+    (string, items): (usize, usize),
+    nodes_left: &mut usize,
+) -> Result<usize, Failure> {
+    Ruler { name, string, items, nodes_left }.measure(value, limits::VALUE_DEPTH)
 }
 
 struct Ruler<'a> {
     name: &'a str,
     string: usize,
     items: usize,
+    nodes_left: &'a mut usize,
 }
 
 impl Ruler<'_> {
-    fn measure(&self, value: &Dynamic, depth_left: usize) -> Result<usize, Failure> {
+    fn measure(&mut self, value: &Dynamic, depth_left: usize) -> Result<usize, Failure> {
         let too_large = || Failure::Budget(Budget::Size);
+        take(self.nodes_left, 1)?;
         if value.is_int() || value.is_float() {
             return Ok(9);
         }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use comet_kernel::Key;
 use comet_kernel::clock::Clock;
+use comet_kernel::contract::routing::Action;
 use comet_kernel::identity::{Caller, ScriptHash};
 use comet_kernel::value::Value;
-use rhai::{Dynamic, Identifier, ImmutableString, Map};
+use rhai::{Dynamic, Identifier, ImmutableString, Map, Position};
 
 use super::convert;
 use super::failure::Failure;
+use super::reach::Reach;
 use super::state::State;
 
 /// What scripts can define to take part in an object's life.
@@ -211,6 +213,19 @@ pub struct Actions {
     pub log: Vec<String>,
     /// `comet.reply(caller, value)`: answers by index into [`Event::parked`].
     pub replies: Vec<(usize, Value)>,
+    /// `comet.get` and `comet.put`, in the order of asking.
+    pub network: Vec<Asked>,
+}
+
+/// What a handler asks of the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// What.
+    pub action: Action,
+    /// The function that takes the answer, see [`super::Sandbox::call_back`].
+    pub callback: Option<Arc<str>>,
+    /// The trusted publisher who signed the script that asks.
+    pub publisher: Option<Arc<str>>,
 }
 
 /// A script's top-level constants by name.
@@ -223,6 +238,7 @@ pub(super) struct Call {
     pub parked: Vec<Arc<Caller>>,
     pub constants: Option<Constants>,
     pub actions: Actions,
+    reach: Option<Arc<Reach>>,
     now: Option<i64>,
     random: u64,
 }
@@ -232,7 +248,14 @@ thread_local! {
         key: None,
         parked: Vec::new(),
         constants: None,
-        actions: Actions { delete_self: false, timer: None, log: Vec::new(), replies: Vec::new() },
+        actions: Actions {
+            delete_self: false,
+            timer: None,
+            log: Vec::new(),
+            replies: Vec::new(),
+            network: Vec::new(),
+        },
+        reach: None,
         now: None,
         random: 0,
     }) };
@@ -243,11 +266,12 @@ thread_local! {
 pub(super) struct Entered(());
 
 /// Enters a call. `event` is `None` while a script is being compiled.
-pub(super) fn enter(event: Option<&Event<'_>>, constants: Option<&Constants>) -> Entered {
+pub(super) fn enter(event: Option<&Event<'_>>, constants: Option<&Constants>, reach: Option<&Arc<Reach>>) -> Entered {
     with(|call| {
         call.key = event.map(|event| event.key.clone());
         call.parked.extend_from_slice(event.map_or(&[], |event| event.parked));
         call.constants = constants.cloned();
+        call.reach = reach.cloned();
         call.now = None;
         call.random = event.map_or(0, |event| event.seed);
     });
@@ -268,6 +292,7 @@ impl Drop for Entered {
             call.key = None;
             call.parked.clear();
             call.constants = None;
+            call.reach = None;
             call.actions = Actions::default();
         });
     }
@@ -282,6 +307,21 @@ impl Call {
     /// Milliseconds since 1970, the same throughout one call.
     pub fn now(&mut self, clock: &Clock) -> i64 {
         *self.now.get_or_insert_with(|| i64::try_from(clock.unix().0).unwrap_or(i64::MAX))
+    }
+
+    /// The trusted publisher who signed the script.
+    pub fn publisher(&self) -> Option<&Arc<str>> {
+        self.reach.as_ref()?.publisher.as_ref()
+    }
+
+    /// The name of a function of the script that can take an answer, if this is one.
+    pub fn callback(&self, name: &str) -> Option<Arc<str>> {
+        Some(self.reach.as_ref()?.callback(name)?.0)
+    }
+
+    /// Whether the call of `put` that stands here has `this` for its data.
+    pub fn means_itself(&self, position: Position) -> bool {
+        self.reach.as_ref().is_some_and(|reach| reach.means_itself(position))
     }
 
     /// The next random number: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.

@@ -2,6 +2,8 @@
 //!
 //! Each function stands any argument of any type. What changes something is only noted down, see [`super::event`].
 
+mod network;
+
 use comet_kernel::clock::Clock;
 use comet_kernel::{Key, limits};
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -26,12 +28,13 @@ pub struct Later;
 /// Operations that one Ed25519 check counts as: it takes some 50 microseconds.
 const VERIFY_OPERATIONS: usize = 500;
 
-/// Registers the functions of `comet`.
-pub fn register(engine: &mut Engine, node: &Node, clock: &Clock) {
+/// Registers the functions of `comet`. One event may ask for so many actions in the network.
+pub fn register(engine: &mut Engine, node: &Node, clock: &Clock, actions_in_network: usize) {
     engine.register_type_with_name::<Comet>("comet").register_type_with_name::<Later>("later");
     facts(engine, node, clock);
     actions(engine);
     arithmetic(engine);
+    network::register(engine, &node.neighbours, actions_in_network);
 }
 
 fn facts(engine: &mut Engine, node: &Node, clock: &Clock) {

@@ -9,8 +9,9 @@ use rhai::{AST, ASTFlags, ASTNode, Dynamic, Engine, Expr, Identifier, Position, 
 
 use super::event::{Constants, Handler};
 use super::failure::{CompileError, Failure};
+use super::reach::Reach;
 use super::state::{Names, VALUE};
-use super::{Budgets, event, meter};
+use super::{Budgets, event, meter, signature};
 
 /// A compiled script. It knows nothing of any object and is shared by all that use it.
 pub struct Script {
@@ -20,6 +21,8 @@ pub struct Script {
     /// Parameters that each handler declares, in the order of [`Handler::ALL`]; `None` where it is not defined.
     declared: [Option<u8>; Handler::ALL.len()],
     pub(super) constants: Option<Constants>,
+    pub(super) reach: Option<Arc<Reach>>,
+    publisher: Option<Arc<str>>,
     /// The fields of `this` that the script declares, [`VALUE`] among them.
     pub(super) names: Names,
 }
@@ -55,18 +58,36 @@ impl Script {
         Handler::ALL.into_iter().filter(|handler| self.handles(*handler)).map(Handler::name).collect()
     }
 
+    /// The publisher who signed the script, if the node trusts that one.
+    pub fn publisher(&self) -> Option<&Arc<str>> {
+        self.publisher.as_ref()
+    }
+
+    /// Whether something in the script leads to the network.
+    pub fn uses_network(&self) -> bool {
+        self.reach.is_some()
+    }
+
     /// How many parameters the script's version of this handler declares.
     pub(super) fn declared(&self, handler: Handler) -> Option<usize> {
         self.declared[handler as usize].map(usize::from)
     }
 
     /// Compiles a source.
-    pub(super) fn compile(engine: &Engine, budgets: &Budgets, source: &str) -> Result<Script, CompileError> {
+    pub(super) fn compile(
+        engine: &Engine,
+        budgets: &Budgets,
+        trusted: &[Arc<str>],
+        source: &str,
+    ) -> Result<Script, CompileError> {
         let ast = parse(engine, source)?;
+        let publisher = signature::publisher(source, trusted)?;
         let names = check_top_level(&ast)?;
         let declared = find_handlers(&ast)?;
         let constants = evaluate_constants(engine, budgets, &ast)?;
-        Ok(Script { source: source.into(), hash: ScriptHash::of(source), ast, declared, constants, names })
+        let reach = Reach::of(&ast, publisher.as_ref());
+        let hash = ScriptHash::of(source);
+        Ok(Script { source: source.into(), hash, ast, declared, constants, reach, publisher, names })
     }
 }
 
@@ -142,7 +163,7 @@ fn evaluate_constants(engine: &Engine, budgets: &Budgets, ast: &AST) -> Result<O
     if !ast.statements().iter().any(|statement| is_constant(&statement)) {
         return Ok(None);
     }
-    let entered = event::enter(None, None);
+    let entered = event::enter(None, None, None);
     let running = meter::start(budgets);
     let mut scope = Scope::new();
     for statement in ast.statements() {

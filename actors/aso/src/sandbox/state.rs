@@ -64,7 +64,8 @@ impl State {
     /// Roughly the bytes that value and fields take as MessagePack.
     pub fn encoded_size(&self) -> usize {
         let sizes = self.names.iter().zip(&self.fields).map(|(name, field)| {
-            5 + name.len() + convert::measure(field, VALUE, usize::MAX, usize::MAX).expect("states hold values only")
+            let (any, mut nodes) = ((usize::MAX, usize::MAX), usize::MAX);
+            5 + name.len() + convert::measure(field, VALUE, any, &mut nodes).expect("states hold values only")
         });
         5 + sizes.sum::<usize>()
     }
@@ -129,13 +130,14 @@ fn check(before: Option<&State>, map: &Map, budgets: &Budgets) -> Result<(), Fai
     if map.len() > budgets.items {
         return Err(Failure::Budget(Budget::Size));
     }
-    let mut size = 5;
+    // All fields together become one map again.
+    let (mut size, mut nodes_left) = (5, convert::NODES - 1);
     for (name, field) in map {
         let former = before.filter(|_| name.as_str() == VALUE).and_then(|before| before.field(VALUE));
         if former.is_some_and(|former| compare::same(former, field)) {
             continue;
         }
-        size += 5 + name.len() + convert::measure(field, name, budgets.string, budgets.items)?;
+        size += 5 + name.len() + convert::measure(field, name, (budgets.string, budgets.items), &mut nodes_left)?;
     }
     if size > budgets.state { Err(Failure::Budget(Budget::State)) } else { Ok(()) }
 }

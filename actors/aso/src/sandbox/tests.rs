@@ -5,6 +5,7 @@ mod contract;
 mod hostile;
 mod natives;
 mod nesting;
+mod network;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use comet_kernel::Key;
 use comet_kernel::clock::{Clock, UnixMillis};
 use comet_kernel::contract::aso::Budget;
 use comet_kernel::identity::{Caller, NodeId};
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::value::Value;
 
 use super::{Args, Budgets, Event, Failure, Handler, Node, Outcome, Sandbox, Script, State};
@@ -32,7 +34,11 @@ impl Bench {
 
     fn with(budgets: Budgets) -> Self {
         let clock = Clock::manual(UnixMillis(1_700_000_000_123));
-        let node = Node { id: NodeId::from_public_key(&[7; 32]), ip: IpAddr::from([10, 0, 0, 1]) };
+        let node = Node {
+            id: NodeId::from_public_key(&[7; 32]),
+            ip: IpAddr::from([10, 0, 0, 1]),
+            neighbours: Neighbours::none(),
+        };
         let caller = Caller { id: "somebody".into(), ip: IpAddr::from([10, 0, 0, 2]), port: 4_711, client: "".into() };
         let sandbox = Sandbox::new(budgets, node, clock.clone());
         Bench { sandbox, clock, key: Key::new(b"key").expect("short"), caller }

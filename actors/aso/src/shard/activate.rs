@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Call, Put, Refusal, Reply, ScriptChoice};
-use comet_kernel::contract::storage::{Former, Read};
+use comet_kernel::contract::aso::{Arrived, Call, Op, Refusal, Reply, ScriptChoice};
+use comet_kernel::contract::storage::{Former, Read, ReadError};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::record::{Active, Dues};
 use comet_kernel::{Context, Key, Record, Work, limits};
@@ -12,7 +12,7 @@ use comet_kernel::{Context, Key, Record, Work, limits};
 use super::{Busy, Changing, Shard, Waiting};
 use crate::env::Env;
 use crate::library::Fetch;
-use crate::object::{self, Birth, Found, Object, Scripted};
+use crate::object::{self, Birth, Found, Made, Object, Scripted};
 use crate::pipeline::Pipeline;
 use crate::plain;
 
@@ -23,7 +23,11 @@ const LONGEST_WAIT: usize = 400;
 /// What storage and the library say about a key.
 enum Loaded {
     Nothing,
+    /// What is there cannot be read, for this reason. Another try will not read it either.
+    Unread(String),
     Plain(Arc<Record>),
+    /// An object whose script is not here, or compiles no more.
+    Lost(Arc<Record>),
     Active(Arc<Record>, Found),
 }
 
@@ -40,7 +44,7 @@ impl Shard {
             if shard.local.epoch.get() != epoch {
                 return;
             }
-            if unsettled && let Ok(Loaded::Plain(record) | Loaded::Active(record, _)) = &loaded {
+            if unsettled && let Ok(Loaded::Plain(record) | Loaded::Lost(record) | Loaded::Active(record, _)) = &loaded {
                 shard.local.arm_if_changed(&key, Dues::default(), record.dues());
             }
             shard.bring_in(&key, loaded, context);
@@ -56,18 +60,29 @@ impl Shard {
                 }
                 return;
             }
-            Ok(Loaded::Nothing) => return self.drain_on_nothing(key, waiting, context),
+            Ok(Loaded::Nothing) => return self.drain_on(key, None, None, waiting, context),
+            Ok(Loaded::Unread(reason)) => return self.drain_on(key, None, Some(reason), waiting, context),
+            Ok(Loaded::Lost(record)) => return self.drain_on(key, Some(record), None, waiting, context),
             Ok(Loaded::Plain(record)) => self.remember(key, record),
             Ok(Loaded::Active(record, found)) => return self.activate(key, &record, found, waiting),
         }
         self.drain(waiting, context);
     }
 
-    /// Handles calls while it is known that nothing is there, in memory or on the disk.
-    fn drain_on_nothing(&mut self, key: &Key, waiting: Waiting, context: &mut Context<Self>) {
+    /// Handles calls while it is known that this is all that there is, in memory and on the disk, and that it is not to
+    /// stand in the directory: nothing, an object whose script is lost, or something that is `unread`.
+    fn drain_on(
+        &mut self,
+        key: &Key,
+        present: Option<Arc<Record>>,
+        unread: Option<String>,
+        waiting: Waiting,
+        context: &mut Context<Self>,
+    ) {
         let changing = Changing {
-            present: None,
-            former: Former::default(),
+            former: if unread.is_some() { Former::UNREAD } else { Former::of(present.as_deref()) },
+            present,
+            unread,
             pipeline: Pipeline::after(self.last_write),
             deferred: Waiting::new(),
         };
@@ -106,37 +121,49 @@ impl Shard {
         self.insert(key, Presence::Active(door), bytes);
     }
 
-    /// Makes the object that a put with a script describes, in the place of a plain value or of nothing.
+    /// Makes the object that a put or a copy with a script describes, in the place of a plain value or of nothing.
     pub(super) fn conceive(
         &mut self,
-        call: &Call,
-        put: &Put,
+        call: Call,
         found: Found,
         replaced: (Option<Arc<Record>>, Former),
         responder: CallResponder,
     ) {
         let (present, former) = replaced;
-        let live = present.filter(|record| !record.expired(self.local.env.unix()));
-        let version_and_end = (live.as_ref().map(|live| live.version), live.as_ref().and_then(|live| live.expires));
-        let key = &call.key;
-        match Scripted::conceive(&self.local, key, put, &call.caller, found, version_and_end) {
+        let Call { key, caller, op, stamp, request } = call;
+        let now = self.local.circumstances(&key, &caller, stamp.as_deref());
+        let made = match op {
+            Op::Put(put) => {
+                let live = present.as_ref().filter(|record| record.is_live(now.now));
+                let replaced = (present.as_ref().map(|record| record.version), live.and_then(|live| live.expires));
+                let reply = Reply::Stored { former: live.map(plain::shown) };
+                Scripted::conceive(&self.local, now, &put, found, replaced).map(|made| (made, reply))
+            }
+            Op::Arrive(record) => {
+                let reply = Reply::Arrived(Arrived::Taken);
+                Scripted::adopt(&self.local, now, &record, found).map(|made| (made, reply))
+            }
+            other => unreachable!("nothing else brings a script: {other:?}"),
+        };
+        match made {
             Err(refusal) => responder.answer(Err(refusal)),
-            Ok((scripted, actions)) => {
-                let bytes = object::footprint(key.as_bytes().len(), &scripted.record());
-                let birth = Birth { responder, reply: Reply::Stored { former: live }, actions };
+            Ok((made, reply)) => {
+                let bytes = object::footprint(key.as_bytes().len(), &made.scripted.record());
+                let Made { scripted, actions, note } = made;
+                let birth = Birth { responder, reply, actions, note, caused: request.caused };
                 let object = Object::born(self.local.clone(), key.clone(), scripted, former, birth);
-                self.start(key, object, bytes, Waiting::new());
+                self.start(&key, object, bytes, Waiting::new());
             }
         }
     }
 
-    /// Has the library read the script of a put, and handles the put again. Calls on the key wait.
+    /// Has the library read the script of a put or a copy, and handles that again. Calls on the key wait.
     pub(super) fn fetch(
         &mut self,
         choice: ScriptChoice,
         call: Call,
         responder: CallResponder,
-        present: Option<Arc<Record>>,
+        (present, unread): (Option<Arc<Record>>, Option<String>),
         context: &mut Context<Self>,
     ) {
         let key = call.key.clone();
@@ -159,14 +186,14 @@ impl Shard {
             }
             // The script is held by `fetched` until the put has found it in the catalogue: the put is handled before that
             // ends, and must not have to read the disk for it again.
-            match present {
-                None if !shard.behind.contains(&key) => shard.drain_on_nothing(&key, waiting, context),
-                present => {
-                    if let Some(record) = present {
-                        shard.remember(&key, record);
-                    }
-                    shard.drain(waiting, context);
+            let shown = present.as_ref().is_some_and(|record| record.active.is_none());
+            if !shown && !shard.behind.contains(&key) {
+                shard.drain_on(&key, present, unread, waiting, context);
+            } else {
+                if let Some(record) = present {
+                    shard.remember(&key, record);
                 }
+                shard.drain(waiting, context);
             }
             drop(fetched);
         });
@@ -180,12 +207,20 @@ async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Re
         // What is on its way to the writer must be on the disk before the reader looks.
         env.clone().barrier().await;
     }
-    let read = env.storage.read.call(wanted).await;
-    let record = read.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
+    let record = match env.storage.read.call(wanted).await.map_err(|error| unavailable(&error))? {
+        Ok(record) => record,
+        Err(error @ (ReadError::Unreadable { .. } | ReadError::Damaged { .. })) => {
+            return Ok(Loaded::Unread(error.to_string()));
+        }
+        Err(error @ ReadError::Failed(_)) => return Err(unavailable(&error)),
+    };
     let Some(record) = record else { return Ok(Loaded::Nothing) };
     let Some(active) = record.active.as_deref() else { return Ok(Loaded::Plain(record)) };
-    let found = find(&env, active).await?;
-    Ok(Loaded::Active(record, found))
+    match find(&env, active).await {
+        Ok(found) => Ok(Loaded::Active(record, found)),
+        Err(Refusal::NoScript(_) | Refusal::BadScript(_)) => Ok(Loaded::Lost(record)),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Memory is twice as full as it should be: objects come faster than they leave. Whoever wants to wake another waits for

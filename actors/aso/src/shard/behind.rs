@@ -150,7 +150,7 @@ impl Shard {
         let env = &self.local.env;
         let request = Request::until(env.now());
         let (responder, pending) = pair(request.id);
-        let call = Call { key, request, caller: env.node.clone(), op };
+        let call = Call { key, request, caller: env.node.clone(), op, stamp: None };
         matches!(env.directory.hand_on(call, responder), HandedOn::Done).then_some(pending)
     }
 

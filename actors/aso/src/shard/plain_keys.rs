@@ -6,24 +6,45 @@
 
 use std::sync::Arc;
 
-use comet_kernel::contract::aso::{Call, Op, Put, Refusal, Reply};
+use comet_kernel::contract::aso::{Call, Condition, Lifetime, Op, Refusal, Reply};
 use comet_kernel::contract::storage::{Former, Read, Write};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::handle::CallError;
 use comet_kernel::record::Dues;
-use comet_kernel::{Context, Key, Record, Work};
+use comet_kernel::{Context, Key, Record, Value, Work};
 
 use super::{Busy, Changing, Shard, Waiting};
-use crate::object::{Found, failure, waits};
+use crate::object::{Found, failure, travelled, waits};
 use crate::pipeline::Pipeline;
-use crate::plain::{self, Circumstances, Verdict};
+use crate::plain::{self, Verdict};
 
 impl Shard {
     /// A call on a plain value that has writes under way.
     pub(super) fn act_on_changing(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
         let Some(Busy::Changing(changing)) = self.busy.get(&call.key) else { unreachable!("the key is being changed") };
+        if let Some(reason) = &changing.unread {
+            let reason = reason.clone();
+            return self.act_on_unread(call, responder, reason, context);
+        }
         let (present, former) = (changing.present.clone(), changing.former);
         self.act_on_plain(call, responder, present, former, context);
+    }
+
+    /// A call on what cannot be read. Only what asks for nothing that was there can be done: it takes its place.
+    fn act_on_unread(&mut self, call: Call, responder: CallResponder, reason: String, context: &mut Context<Self>) {
+        match (&call.op, &call.stamp) {
+            (Op::Remove, None) => {
+                let reply = Reply::Removed { former: Some(Arc::new(Record::plain(0, Value::Nil))) };
+                self.write(&call.key, None, Former::UNREAD, responder, reply, context);
+            }
+            (Op::Put(put), _) if put.condition != Condition::Always || put.lifetime == Lifetime::Keep => {
+                responder.answer(Err(Refusal::Unavailable(reason)));
+            }
+            (Op::Put(_) | Op::Remove | Op::Arrive(_), _) => {
+                self.act_on_plain(call, responder, None, Former::UNREAD, context);
+            }
+            _ => responder.answer(Err(Refusal::Unavailable(reason))),
+        }
     }
 
     /// A call on a plain value, or on nothing, that no write is under way for.
@@ -34,6 +55,12 @@ impl Shard {
         present: Option<Arc<Record>>,
         context: &mut Context<Self>,
     ) {
+        // The script may have come meanwhile.
+        let lost = present.as_ref().is_some_and(|record| record.active.is_some());
+        if lost && !self.behind.contains(&call.key) {
+            self.local.env.directory.remove(&call.key);
+            return self.load_for(call, responder, false, context);
+        }
         let behind = self.behind.former(&call.key);
         let former = behind.unwrap_or_else(|| Former::of(present.as_deref()));
         self.act_on_plain(call, responder, present, former, context);
@@ -48,9 +75,9 @@ impl Shard {
         former: Former,
         context: &mut Context<Self>,
     ) {
-        let Call { key, caller, request, op } = call;
-        let env = &self.local.env;
-        let now = Circumstances { now: env.unix(), max_ttl: env.max_ttl(), caller: &caller };
+        let Call { key, caller, request, op, stamp } = call;
+        self.local.hear(&op, stamp.as_deref());
+        let now = self.local.circumstances(&key, &caller, stamp.as_deref());
         let verdict = plain::decide(op, present.as_ref(), now, |replaced| self.local.next_version(replaced));
         match verdict {
             Err(refusal) => responder.answer(Err(refusal)),
@@ -59,18 +86,21 @@ impl Shard {
                 self.write(&key, record.map(Arc::new), former, responder, reply, context);
             }
             Ok(Verdict::Conceive(put)) => {
-                let replaced = (present, former);
-                let call = Call { key, caller, request, op: Op::Put(put.clone()) };
-                self.put_script(call, &put, replaced, responder, context);
+                let call = Call { key, caller, request, op: Op::Put(put), stamp };
+                self.bring_script(call, (present, former), responder, context);
+            }
+            Ok(Verdict::Adopt(record)) => {
+                let call = Call { key, caller, request, op: Op::Arrive(record), stamp };
+                self.bring_script(call, (present, former), responder, context);
             }
         }
     }
 
-    /// A put that makes a scripted object of the key. The writes under way have to be done first, and the script found.
-    fn put_script(
+    /// A put or a copy that makes a scripted object of the key. The writes under way have to be done first, and the script
+    /// found.
+    fn bring_script(
         &mut self,
         call: Call,
-        put: &Put,
         replaced: (Option<Arc<Record>>, Former),
         responder: CallResponder,
         context: &mut Context<Self>,
@@ -78,14 +108,22 @@ impl Shard {
         if self.is_changing(&call.key) {
             return self.defer(call, responder);
         }
-        let choice = put.script.clone().expect("only a put with a script is conceived");
-        self.busy.remove(&call.key);
+        let choice = match &call.op {
+            Op::Put(put) => put.script.clone(),
+            Op::Arrive(record) => record.active.as_deref().map(|active| travelled(&active.script)),
+            _ => None,
+        };
+        let choice = choice.expect("only what comes with a script makes a scripted object");
+        let unread = match self.busy.remove(&call.key) {
+            Some(Busy::Changing(changing)) => changing.unread,
+            _ => None,
+        };
         match Found::in_catalogue(&self.local.env.catalogue, &choice) {
             Some(found) => {
                 self.behind.forget(&call.key);
-                self.conceive(&call, put, found, replaced, responder);
+                self.conceive(call, found, replaced, responder);
             }
-            None => self.fetch(choice, call, responder, replaced.0, context),
+            None => self.fetch(choice, call, responder, (replaced.0, unread), context),
         }
     }
 
@@ -137,6 +175,7 @@ impl Shard {
         let changing = self.changing(key);
         changing.present = record;
         changing.former = now_former;
+        changing.unread = None;
         let number = changing.pipeline.send();
         changing.pipeline.answer(responder, reply);
         self.last_write = self.last_write.max(number);
@@ -179,6 +218,7 @@ impl Shard {
             Busy::Changing(Changing {
                 present: None,
                 former: Former::default(),
+                unread: None,
                 pipeline: Pipeline::after(self.last_write),
                 deferred: Waiting::new(),
             })
@@ -219,8 +259,9 @@ impl Shard {
         }
         let Some(Busy::Changing(changing)) = self.busy.remove(key) else { return };
         match changing.present {
-            Some(record) => self.remember(key, record),
-            None => {
+            Some(record) if record.active.is_none() => self.remember(key, record),
+            // Nothing, or an object whose script is lost: each call looks for that again.
+            _ => {
                 self.local.env.directory.remove(key);
             }
         }

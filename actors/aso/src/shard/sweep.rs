@@ -96,7 +96,7 @@ impl Shard {
         let bytes = env.directory.idle(&key, env.now()).map_or(0, |(_, bytes)| bytes);
         let Some(Presence::Active(door)) = env.directory.remove(&key) else { return };
         let request = Request::until(env.now() + Duration::from_secs(60));
-        let call = Call { key: key.clone(), request, caller: env.node.clone(), op: Op::Retire { force } };
+        let call = Call { key: key.clone(), request, caller: env.node.clone(), op: Op::Retire { force }, stamp: None };
         let Ok(pending) = door.ask(call) else {
             // It has died, or its mailbox is full; then it is in use.
             if door.is_open() {

@@ -1,10 +1,10 @@
 //! Clearing the store with calls under way and objects active.
 
 use comet_kernel::Value;
-use comet_kernel::contract::aso::{Clear, Lifetime, Op};
+use comet_kernel::contract::aso::{Clear, Lifetime};
 
 use super::scripted::COUNTER;
-use super::world::{SECOND, World, add, answer, get, int, put, set, stored, text, value};
+use super::world::{SECOND, World, add, answer, expire, get, int, put, set, stored, text, value};
 
 async fn clear(world: &World) {
     world.service.clear.call(Clear).await.expect("it is there").expect("it is cleared");
@@ -15,7 +15,7 @@ async fn nothing_is_left_in_memory_on_the_disk_or_armed() {
     let world = World::new().await;
     world.set("a", "v").await;
     world.put("b", "v", COUNTER).await;
-    world.ask("b", Op::Expire(Lifetime::For(SECOND))).await.expect("there");
+    world.ask("b", expire(Lifetime::For(SECOND))).await.expect("there");
     world.get("b").await;
     world.load("counter", COUNTER).await;
     clear(&world).await;

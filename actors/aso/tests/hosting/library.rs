@@ -1,7 +1,7 @@
 //! The library of named scripts.
 
 use comet_kernel::ScriptHash;
-use comet_kernel::contract::aso::{
+use comet_kernel::contract::library::{
     DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
 };
 

@@ -1,6 +1,7 @@
 //! Hot loading: a new version is taken over before an object's next event.
 
-use comet_kernel::contract::aso::{DropScript, Op, Put, RollbackScript, ScriptChoice};
+use comet_kernel::contract::aso::{Op, Put, ScriptChoice};
+use comet_kernel::contract::library::{DropScript, RollbackScript};
 use comet_kernel::{ScriptHash, Value};
 
 use super::scripted::COUNTER;
@@ -72,6 +73,51 @@ async fn an_upgrade_that_fails_leaves_the_version_and_the_state() {
 }
 
 #[actix::test]
+async fn a_version_whose_upgrades_fail_is_rolled_back() {
+    let world = World::new().await;
+    let old = world.load("s", COUNTER).await;
+    let names: Vec<_> = (0..11).map(|number| format!("object {number}")).collect();
+    for name in &names {
+        stored(world.ask(name, put_named("v", "s")).await);
+    }
+    world.load("s", "let n = 0; fn onUpgrade() { 1 / 0 }").await;
+    let shown = || async {
+        let show = comet_kernel::contract::library::ShowScript { name: "s".into() };
+        world.service.show_script.call(show).await.expect("there").expect("known")
+    };
+    for name in &names[..10] {
+        assert_eq!(world.get(name).await, int(1));
+    }
+    world.rest().await;
+    assert_ne!(shown().await.hash, old.to_string(), "a tenth is tolerated");
+    assert_eq!(world.get(&names[10]).await, int(1));
+    for _ in 0..1_000 {
+        if shown().await.hash == old.to_string() {
+            return;
+        }
+        world.rest().await;
+    }
+    panic!("it was not rolled back");
+}
+
+#[actix::test]
+async fn objects_follow_a_name_again_that_was_dropped_and_comes_back() {
+    let world = World::new().await;
+    world.load("s", COUNTER).await;
+    for name in ["awake", "asleep"] {
+        stored(world.ask(name, put_named("v", "s")).await);
+    }
+    world.passivate("asleep").await;
+    world.get("awake").await;
+    world.service.drop_script.call(DropScript { name: "s".into() }).await.expect("there").expect("dropped");
+    assert_eq!(world.get("awake").await, int(2));
+    world.load("s", TENFOLD).await;
+    assert_eq!((world.get("awake").await, world.get("asleep").await), (int(17), int(15)));
+    world.load("s", "fn onGet() { `newer` }").await;
+    assert_eq!(world.get("awake").await, text("newer"));
+}
+
+#[actix::test]
 async fn an_object_that_deletes_itself_when_it_is_upgraded_is_gone() {
     let world = World::new().await;
     world.load("s", COUNTER).await;
@@ -130,7 +176,7 @@ async fn a_version_that_fails_in_more_than_a_tenth_of_its_first_calls_is_rolled_
     world.refused("a", super::world::get()).await;
     let name = world.service.show_script.clone();
     for _ in 0..1_000 {
-        let shown = name.call(comet_kernel::contract::aso::ShowScript { name: "s".into() }).await.expect("there");
+        let shown = name.call(comet_kernel::contract::library::ShowScript { name: "s".into() }).await.expect("there");
         if shown.expect("known").hash == old.to_string() {
             break;
         }
@@ -163,8 +209,11 @@ async fn a_good_version_that_comes_before_the_word_about_a_bad_one_stays() {
     stored(world.ask("a", put_named("v", "s")).await);
     world.load("s", BAD).await;
     world.stage.lock().hold = true;
-    let load =
-        comet_kernel::contract::aso::LoadScript { name: "s".into(), source: TENFOLD.into(), by: "a test".to_owned() };
+    let load = comet_kernel::contract::library::LoadScript {
+        name: "s".into(),
+        source: TENFOLD.into(),
+        by: "a test".to_owned(),
+    };
     let loaded = world.service.load_script.ask(load).expect("it is there");
     world.until("it is being stored", || world.stage.held() == 1).await;
     for _ in 0..11 {

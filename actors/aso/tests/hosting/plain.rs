@@ -4,7 +4,8 @@ use comet_kernel::contract::aso::{Condition, Edit, Lifetime, Op, Refusal, Reply}
 use comet_kernel::{UnixMillis, Value};
 
 use super::world::{
-    SECOND, START, World, add, answer, get, int, kept, removed, set, set_for, set_if, set_owned, stored, text, value,
+    SECOND, START, World, add, answer, applied, expire, get, int, kept, removed, set, set_for, set_if, set_owned,
+    stored, text, value,
 };
 
 #[actix::test]
@@ -34,7 +35,7 @@ async fn only_its_owner_changes_what_was_put_as_owned() {
     let world = World::new().await;
     stored(world.ask_as("alice", "a", set_owned(1)).await);
     let owned = Err(Refusal::Owned("alice".to_owned()));
-    for op in [set("mine"), add(1), Op::Remove, Op::Expire(Lifetime::For(SECOND))] {
+    for op in [set("mine"), add(1), Op::Remove, expire(Lifetime::For(SECOND))] {
         let refused = world.ask_as("bob", "a", op).await.map(|_| ());
         assert_eq!(refused, owned);
     }
@@ -63,18 +64,16 @@ async fn a_value_ends_when_its_time_has_come() {
 #[actix::test]
 async fn a_lifetime_can_be_changed_and_kept_and_taken_away() {
     let world = World::new().await;
-    let expire = |lifetime| Op::Expire(lifetime);
-    let says = |answer| value(answer);
-    assert_eq!(says(world.ask("a", expire(Lifetime::For(SECOND))).await.expect("answered")), Value::Bool(false));
+    assert!(!applied(world.ask("a", expire(Lifetime::For(SECOND))).await));
     world.set("a", "one").await;
-    assert_eq!(says(world.ask("a", expire(Lifetime::Endless)).await.expect("answered")), Value::Bool(false));
-    assert_eq!(says(world.ask("a", expire(Lifetime::For(5 * SECOND))).await.expect("answered")), Value::Bool(true));
+    assert!(applied(world.ask("a", expire(Lifetime::Endless)).await));
+    assert!(applied(world.ask("a", expire(Lifetime::For(5 * SECOND))).await));
     stored(world.ask("a", set_for("two", Lifetime::Keep)).await);
     assert_eq!(world.info("a").await.ttl_ms, Some(5_000));
     assert_eq!(value(world.ask("a", add(1)).await.unwrap_or(Reply::Absent)), Value::Nil, "no number");
-    assert_eq!(says(world.ask("a", expire(Lifetime::Endless)).await.expect("answered")), Value::Bool(true));
+    assert!(applied(world.ask("a", expire(Lifetime::Endless)).await));
     assert_eq!((world.info("a").await.ttl_ms, world.armed("a")), (None, None));
-    assert_eq!(says(world.ask("a", expire(Lifetime::At(START))).await.expect("answered")), Value::Bool(true));
+    assert!(applied(world.ask("a", expire(Lifetime::At(START))).await));
     assert_eq!(world.get("a").await, Value::Nil, "an end in the past removes it");
 }
 
@@ -123,8 +122,7 @@ async fn who_reads_after_a_write_that_failed_sees_the_old_value() {
 
 #[actix::test]
 async fn after_a_failure_what_was_sent_behind_it_is_awaited_before_the_disk_is_read() {
-    let mut world = World::new().await;
-    world.may_be_mistaken = true;
+    let world = World::new().await;
     world.set("a", "old").await;
     world.stage.lock().hold = true;
     let first = world.send("a", set("first"));
@@ -143,11 +141,10 @@ async fn after_a_failure_what_was_sent_behind_it_is_awaited_before_the_disk_is_r
 
 #[actix::test]
 async fn a_failed_write_of_an_end_of_life_leaves_the_timer_armed() {
-    let mut world = World::new().await;
-    world.may_be_mistaken = true;
+    let world = World::new().await;
     stored(world.ask("a", set_for("short", Lifetime::For(10 * SECOND))).await);
     world.stage.lock().refuse = true;
-    assert!(world.ask("a", Op::Expire(Lifetime::Endless)).await.is_err());
+    assert!(world.ask("a", expire(Lifetime::Endless)).await.is_err());
     world.stage.lock().refuse = false;
     assert_eq!(world.info("a").await.ttl_ms, Some(10_000));
     world.rest().await;

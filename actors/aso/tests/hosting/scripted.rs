@@ -4,7 +4,8 @@ use comet_kernel::contract::aso::{Budget, Condition, Lifetime, Op, Put, Refusal,
 use comet_kernel::{ScriptHash, Value};
 
 use super::world::{
-    SECOND, World, add, answer, get, int, kept, put, put_by, put_named, removed, set, set_if, stored, text, value,
+    SECOND, World, add, answer, applied, expire, get, int, kept, put, put_by, put_named, removed, set, set_if, stored,
+    text, value,
 };
 
 pub const COUNTER: &str = "let n = 0; fn onGet() { this.n += 1; this.n }";
@@ -165,7 +166,7 @@ async fn conditions_and_owners_hold_for_objects_too() {
     }));
     stored(world.ask_as("alice", "a", op).await);
     let owned = Err(Refusal::Owned("alice".to_owned()));
-    for op in [set("mine"), add(1), Op::Remove, Op::Expire(Lifetime::Endless)] {
+    for op in [set("mine"), add(1), Op::Remove, expire(Lifetime::Endless)] {
         assert_eq!(world.ask_as("bob", "a", op).await.map(|_| ()), owned);
     }
     assert_eq!(kept(world.ask("a", set_if(1, Condition::IfAbsent)).await), Some(Value::Nil));
@@ -197,7 +198,7 @@ async fn an_object_that_deletes_itself_is_off_the_disk_before_it_answers() {
 async fn an_object_ends_when_its_time_has_come() {
     let world = World::new().await;
     world.put("a", "v", COUNTER).await;
-    assert_eq!(value(world.ask("a", Op::Expire(Lifetime::For(5 * SECOND))).await.expect("there")), Value::Bool(true));
+    assert!(applied(world.ask("a", expire(Lifetime::For(5 * SECOND))).await));
     world.pass(4).await;
     assert_eq!(world.get("a").await, int(1));
     world.pass(1).await;
@@ -212,7 +213,7 @@ async fn an_object_ends_when_its_time_has_come() {
 async fn an_object_past_its_end_is_not_served_even_if_the_store_is_away() {
     let mut world = World::new().await;
     world.put("a", "v", COUNTER).await;
-    world.ask("a", Op::Expire(Lifetime::For(5 * SECOND))).await.expect("there");
+    world.ask("a", expire(Lifetime::For(5 * SECOND))).await.expect("there");
     world.take_writer().await;
     world.pass(5).await;
     assert_eq!(world.get("a").await, Value::Nil);
@@ -233,7 +234,7 @@ async fn what_the_store_cannot_take_leaves_no_trace_in_the_object() {
         .await;
     world.put("b", 1, COUNTER).await;
     world.take_writer().await;
-    for op in [set(7), add(1), put(100, COUNTER), Op::Expire(Lifetime::For(SECOND)), Op::Quarantine(true)] {
+    for op in [set(7), add(1), put(100, COUNTER), expire(Lifetime::For(SECOND)), Op::Quarantine(true)] {
         assert!(matches!(world.refused("a", op).await, Refusal::Unavailable(_)));
     }
     for op in [add(1), set(9), Op::Remove] {

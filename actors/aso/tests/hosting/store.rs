@@ -1,22 +1,28 @@
 //! What stands in for storage, the timer and the limiter: maps in memory, whose answers the tests can hold back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use comet_kernel::contract::limiter::{Lease, Leased};
+use comet_kernel::contract::aso::Refusal;
+use comet_kernel::contract::limiter::{Lease, Leased, Subject};
+use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::storage::{
-    Clear, Former, NamedVersion, Read, ReadError, ReadNames, ReadScript, Write, WriteError, WriteScript,
+    Clear, DropSources, Former, NamedVersion, Page, Read, ReadError, ReadNames, ReadScript, ReadSources, Scan, Write,
+    WriteError, WriteScript,
 };
 use comet_kernel::contract::timer::{Arm, DisarmAll};
-use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis};
+use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis, Value};
 
 type Written = Responder<Result<(), WriteError>>;
+type Acted = Result<Vec<Value>, Refusal>;
+type Scanned = Responder<Result<Page, ReadError>>;
 type Source = Responder<Result<Option<Arc<str>>, ReadError>>;
 
 /// What the writer was sent, in order.
 enum Job {
     Write(Write, Written),
     Script(WriteScript, Written),
+    Drop(DropSources, Written),
     Clear(Written),
 }
 
@@ -30,8 +36,12 @@ pub struct Disk {
     pub hold: bool,
     /// The writer refuses.
     pub refuse: bool,
+    /// Keys whose records cannot be read until something is written in their place.
+    pub damaged: HashSet<Key>,
     /// Scripts are not handed out.
     pub hold_scripts: bool,
+    /// Scans wait for [`Stage::let_scans_go`].
+    pub hold_scans: bool,
     /// Names cannot be read.
     pub names_broken: bool,
     /// Reads of records.
@@ -40,12 +50,19 @@ pub struct Disk {
     pub writes: usize,
     /// Writes whose `former` was not what stood there.
     pub mistaken: Vec<String>,
+    /// Keys of writes that were refused and not written since: like the writer, this one knows better than who comes next.
+    refused: HashSet<Key>,
     pub armed: HashMap<Key, UnixMillis>,
     /// What the limiter answers.
     pub lease: Option<Leased>,
     pub leases: usize,
+    /// What the limiter answers to those who want to use the network.
+    pub network_lease: Option<Leased>,
+    /// What objects asked of the network, and who waits for the answers.
+    pub acts: Vec<(Act, Responder<Acted>)>,
     jobs: VecDeque<Job>,
     script_reads: Vec<(ReadScript, Source)>,
+    scans: Vec<Scanned>,
 }
 
 #[derive(Clone, Default)]
@@ -94,6 +111,20 @@ impl Stage {
         }
     }
 
+    /// Answers every scan with all that is there.
+    pub fn let_scans_go(&self) {
+        let mut disk = self.lock();
+        disk.hold_scans = false;
+        for responder in std::mem::take(&mut disk.scans) {
+            responder.answer(Ok(disk.page()));
+        }
+    }
+
+    /// Scans that are held.
+    pub fn scans(&self) -> usize {
+        self.lock().scans.len()
+    }
+
     /// Script reads that are held.
     pub fn scripts_wanted(&self) -> usize {
         self.lock().script_reads.len()
@@ -115,6 +146,19 @@ impl Disk {
         }
     }
 
+    /// Every record.
+    fn page(&self) -> Page {
+        Page { items: self.records.iter().map(|(key, record)| (key.clone(), record.clone())).collect(), next: None }
+    }
+
+    /// The hashes behind one, in order.
+    fn sources(&self, read: &ReadSources) -> Vec<ScriptHash> {
+        let mut hashes: Vec<_> = self.scripts.keys().copied().collect();
+        hashes.sort_by_key(|hash| *hash.as_bytes());
+        let behind = |hash: &ScriptHash| read.after.is_none_or(|after| hash.as_bytes() > after.as_bytes());
+        hashes.into_iter().filter(behind).take(read.limit).collect()
+    }
+
     fn carry_out(&mut self, job: Job) {
         let outcome = if self.refuse { Err(WriteError::ReadOnly("the disk is full".to_owned())) } else { Ok(()) };
         let done = outcome.is_ok();
@@ -122,6 +166,8 @@ impl Disk {
             Job::Write(write, responder) => {
                 if done {
                     self.write(write);
+                } else {
+                    self.refused.insert(write.key);
                 }
                 responder.answer(outcome);
             }
@@ -136,6 +182,12 @@ impl Disk {
                 }
                 responder.answer(outcome);
             }
+            Job::Drop(drop, responder) => {
+                if done {
+                    self.scripts.retain(|hash, _| !drop.hashes.contains(hash));
+                }
+                responder.answer(outcome);
+            }
             Job::Clear(responder) => {
                 if done {
                     self.records.clear();
@@ -146,8 +198,10 @@ impl Disk {
     }
 
     fn write(&mut self, write: Write) {
-        let there = Former::of(self.records.get(&write.key).map(AsRef::as_ref));
-        if write.former != there {
+        let record = self.records.get(&write.key).map(AsRef::as_ref);
+        let there = if self.damaged.remove(&write.key) { Former::UNREAD } else { Former::of(record) };
+        let refused = self.refused.remove(&write.key);
+        if !refused && write.former != there {
             self.mistaken.push(format!("{}: {:?} in the place of {there:?}", write.key, write.former));
         }
         self.writes += 1;
@@ -176,6 +230,7 @@ macro_rules! fake {
 fake! { Writer:
     Write => Result<(), WriteError>, |stage, write, responder| stage.push(Job::Write(write, responder));
     WriteScript => Result<(), WriteError>, |stage, write, responder| stage.push(Job::Script(write, responder));
+    DropSources => Result<(), WriteError>, |stage, drop, responder| stage.push(Job::Drop(drop, responder));
     Clear => Result<(), WriteError>, |stage, _clear, responder| stage.push(Job::Clear(responder));
 }
 
@@ -185,7 +240,22 @@ fake! { Reader:
     Read => Result<Option<Arc<Record>>, ReadError>, |stage, read, responder| {
         let mut disk = stage.lock();
         disk.reads += 1;
-        responder.answer(Ok(disk.records.get(&read.key).cloned()));
+        responder.answer(if disk.damaged.contains(&read.key) {
+            Err(ReadError::Damaged { key: read.key.to_string(), reason: "a block is damaged".to_owned() })
+        } else {
+            Ok(disk.records.get(&read.key).cloned())
+        });
+    };
+    Scan => Result<Page, ReadError>, |stage, _scan, responder| {
+        let mut disk = stage.lock();
+        if disk.hold_scans {
+            disk.scans.push(responder);
+        } else {
+            responder.answer(Ok(disk.page()));
+        }
+    };
+    ReadSources => Result<Vec<ScriptHash>, ReadError>, |stage, read, responder| {
+        responder.answer(Ok(stage.lock().sources(&read)));
     };
     ReadScript => Result<Option<Arc<str>>, ReadError>, |stage, read, responder| {
         let mut disk = stage.lock();
@@ -221,7 +291,17 @@ fake! { Timer:
 fake! { Limiter:
     Lease => Leased, |stage, lease, responder| {
         let mut disk = stage.lock();
-        disk.leases += 1;
-        responder.answer(disk.lease.unwrap_or(Leased::Granted { tokens: lease.tokens }));
+        let answer = match lease.subject {
+            Subject::Network(_) => disk.network_lease,
+            _ => {
+                disk.leases += 1;
+                disk.lease
+            }
+        };
+        responder.answer(answer.unwrap_or(Leased::Granted { tokens: lease.tokens }));
     };
+}
+
+fake! { Router:
+    Act => Result<Vec<Value>, Refusal>, |stage, act, responder| stage.lock().acts.push((act, responder));
 }

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use comet_aso::hosting::{self, Parts};
 use comet_kernel::contract::aso::{
-    Call, Condition, Edit, Info, Lifetime, LoadScript, Op, Put, Refusal, Reply, ScriptChoice, Service,
+    Call, Condition, Edit, EndCondition, Info, Lifetime, Op, Put, Refusal, Reply, ScriptChoice, Service, Stamp,
 };
+use comet_kernel::contract::library::LoadScript;
+use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::{limiter, storage, timer};
 use comet_kernel::directory::Asked;
+use comet_kernel::neighbours::Neighbours;
 use comet_kernel::registry::Action;
 use comet_kernel::settings::{Durability, Settings};
 use comet_kernel::supervisor::{ActorSpec, Spec, Strategy, Tree};
 use comet_kernel::{
-    Caller, Clock, Kernel, Key, NodeId, Pending, Record, Request, ScriptHash, Thread, UnixMillis, Value,
+    Caller, Clock, Handle, Kernel, Key, NodeId, Pending, Record, Request, ScriptHash, Thread, UnixMillis, Value,
 };
 
-use super::store::{Limiter, Reader, Stage, Timer, Writer};
+use super::store::{Limiter, Reader, Router, Stage, Timer, Writer};
 
 /// Where the wall clock stands when a test begins.
 pub const START: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -30,23 +33,59 @@ pub const FLUSH: Duration = Duration::from_millis(100);
 
 pub type Answer = Result<Reply, Refusal>;
 
+/// What sort of node it is.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub shards: usize,
+    pub networked: bool,
+    /// Whether each shard has a thread of its own, and not that of the test.
+    pub apart: bool,
+}
+
 pub struct World {
     pub clock: Clock,
     pub kernel: Kernel,
     pub stage: Stage,
+    pub settings: Settings,
     pub service: Service,
     pub storage: storage::Service,
     /// The writer is a tree of its own, so that a test can take it away.
     pub writer: Option<Tree>,
-    /// Writes after a failure may be mistaken about what stands there.
-    pub may_be_mistaken: bool,
     surroundings: Option<Tree>,
     hosting: Option<Tree>,
+    /// The shards' threads that are not that of the test.
+    apart: Vec<Thread>,
 }
 
 /// A supervisor that does not take an actor for stuck because the test moved the clock.
 fn quiet(spec: Spec) -> Spec {
     spec.probe(Duration::from_secs(1_000_000), START_DEADLINE)
+}
+
+/// What stands around hosting: fakes on the thread of the test.
+fn surroundings(
+    stage: &Stage,
+    storage: &storage::Service,
+    timer: &timer::Service,
+    limiter: &limiter::Service,
+    routing: &Handle<Act>,
+) -> Spec {
+    let here = Thread::current();
+    let (read, arm, lease, act) = (stage.clone(), stage.clone(), stage.clone(), stage.clone());
+    Spec::new("surroundings", Strategy::OneForOne)
+        .child(
+            ActorSpec::new("reader", &here, move || Ok(Reader(read.clone())))
+                .serves(&storage.read)
+                .serves(&storage.scan)
+                .serves(&storage.read_script)
+                .serves(&storage.read_sources)
+                .serves(&storage.read_names),
+        )
+        .child(
+            ActorSpec::new("timer", &here, move || Ok(Timer(arm.clone()))).serves(&timer.arm).serves(&timer.disarm_all),
+        )
+        .child(ActorSpec::new("limiter", &here, move || Ok(Limiter(lease.clone()))).serves(&limiter.lease))
+        .child(ActorSpec::new("router", &here, move || Ok(Router(act.clone()))).serves(routing))
 }
 
 impl World {
@@ -64,6 +103,21 @@ impl World {
 
     /// A node on this disk.
     pub async fn on(stage: Stage, change: impl FnOnce(&mut Settings)) -> Self {
+        World::of(stage, Shape { shards: 1, networked: false, apart: false }, change).await
+    }
+
+    /// A node of a network.
+    pub async fn networked() -> Self {
+        World::of(Stage::default(), Shape { shards: 1, networked: true, apart: false }, |_| {}).await
+    }
+
+    /// A node of a network with two shards.
+    pub async fn sharded() -> Self {
+        World::of(Stage::default(), Shape { shards: 2, networked: true, apart: false }, |_| {}).await
+    }
+
+    /// A node of this shape on this disk.
+    pub async fn of(stage: Stage, shape: Shape, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         settings.timer.jitter_percent = 0;
         change(&mut settings);
@@ -72,38 +126,35 @@ impl World {
         let storage = storage::Service::vacant(&clock);
         let timer = timer::Service::vacant(&clock);
         let limiter = limiter::Service::vacant(&clock);
-        let service = Service::vacant(&clock, 1);
+        let service = Service::vacant(&clock, shape.shards);
+        let routing = Handle::vacant(&clock);
         let here = Thread::current();
-        let (read, arm, lease) = (stage.clone(), stage.clone(), stage.clone());
-        let surroundings = Spec::new("surroundings", Strategy::OneForOne)
-            .child(
-                ActorSpec::new("reader", &here, move || Ok(Reader(read.clone())))
-                    .serves(&storage.read)
-                    .serves(&storage.read_script)
-                    .serves(&storage.read_names),
-            )
-            .child(
-                ActorSpec::new("timer", &here, move || Ok(Timer(arm.clone())))
-                    .serves(&timer.arm)
-                    .serves(&timer.disarm_all),
-            )
-            .child(ActorSpec::new("limiter", &here, move || Ok(Limiter(lease.clone()))).serves(&limiter.lease));
+        let surroundings = surroundings(&stage, &storage, &timer, &limiter, &routing);
         let surroundings = quiet(surroundings).start(&kernel).await.expect("it starts");
         let mut world = World {
             clock,
             kernel,
             stage,
+            settings,
             service,
             storage,
             writer: None,
-            may_be_mistaken: false,
             surroundings: Some(surroundings),
             hosting: None,
+            apart: if shape.apart { (0..shape.shards).map(|_| Thread::new("shard")).collect() } else { Vec::new() },
         };
         world.bring_writer().await;
         let node = NodeId::from_public_key(&[1; 32]);
-        let parts = Parts { node, storage: world.storage.clone(), timer, limiter, threads: vec![here] };
-        let spec = hosting::spec(&world.kernel, &settings, parts, &world.service);
+        let parts = Parts {
+            node,
+            storage: world.storage.clone(),
+            timer,
+            limiter,
+            routing: Some(routing).filter(|_| shape.networked),
+            neighbours: Neighbours::none(),
+            threads: if shape.apart { world.apart.clone() } else { vec![here; shape.shards] },
+        };
+        let spec = hosting::spec(&world.kernel, &world.settings, parts, &world.service);
         let kernel = world.kernel.clone();
         let mut start = Box::pin(quiet(spec).start(&kernel));
         let started = match tokio::time::timeout(Duration::from_millis(500), &mut start).await {
@@ -123,6 +174,7 @@ impl World {
         let writer = ActorSpec::new("writer", &Thread::current(), move || Ok(Writer(stage.clone())))
             .serves(&self.storage.write)
             .serves(&self.storage.write_script)
+            .serves(&self.storage.drop_sources)
             .serves(&self.storage.clear)
             .mailbox(65_536);
         let spec = quiet(Spec::new("storage", Strategy::OneForOne).child(writer));
@@ -162,7 +214,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if !std::thread::panicking() && !self.may_be_mistaken {
+        if !std::thread::panicking() {
             let mistaken = &self.stage.lock().mistaken;
             assert!(mistaken.is_empty(), "the index is out of step: {mistaken:?}");
         }
@@ -181,8 +233,13 @@ pub fn caller(id: &str) -> Arc<Caller> {
 impl World {
     /// Sends a call of somebody; the answer is to come.
     pub fn send_as(&self, who: &str, name: &str, op: Op) -> Pending<Answer> {
+        self.send_stamped(who, name, op, None)
+    }
+
+    pub fn send_stamped(&self, who: &str, name: &str, op: Op, stamp: Option<Stamp>) -> Pending<Answer> {
         let now = self.clock.now();
-        let call = Call { key: key(name), request: Request::until(now + SECOND), caller: caller(who), op };
+        let (request, stamp) = (Request::until(now + SECOND), stamp.map(Arc::new));
+        let call = Call { key: key(name), request, caller: caller(who), op, stamp };
         match self.service.directory.ask(call, now, false) {
             Asked::Later(pending) => pending,
             Asked::Done(answer) => {
@@ -199,6 +256,11 @@ impl World {
 
     pub async fn ask_as(&self, who: &str, name: &str, op: Op) -> Answer {
         answer(self.send_as(who, name, op)).await
+    }
+
+    /// Asks with a version that another node has given.
+    pub async fn ask_stamped(&self, name: &str, op: Op, stamp: Stamp) -> Answer {
+        answer(self.send_stamped("somebody", name, op, Some(stamp))).await
     }
 
     pub async fn ask(&self, name: &str, op: Op) -> Answer {
@@ -292,8 +354,20 @@ impl World {
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
+            for thread in &self.apart {
+                let (turn, taken) = tokio::sync::oneshot::channel();
+                thread.run(move || turn.send(()).unwrap_or_default());
+                taken.await.expect("the thread lives");
+            }
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
+    }
+
+    /// The store takes writes again, and every object that could not be written has ended. While it is about to, a call
+    /// from another thread may still reach it, and is not answered.
+    pub async fn accept_writes(&self) {
+        self.stage.lock().refuse = false;
+        self.rest().await;
     }
 
     /// Moves the clock a second at a time, so that every interval that is waited for comes round.
@@ -387,6 +461,18 @@ pub fn put_named(value: impl Into<Value>, name: &str) -> Op {
 
 pub fn put_by(value: impl Into<Value>, script: ScriptChoice) -> Op {
     Op::Put(Box::new(Put { script: Some(script), ..Put::plain(value.into()) }))
+}
+
+pub fn expire(lifetime: Lifetime) -> Op {
+    Op::Expire(lifetime, EndCondition::Always)
+}
+
+/// Whether there was something whose end could be changed.
+pub fn applied(answer: Answer) -> bool {
+    match answer {
+        Ok(Reply::Expired { applied, .. }) => applied,
+        other => panic!("not about an end: {other:?}"),
+    }
 }
 
 pub fn add(amount: i64) -> Op {

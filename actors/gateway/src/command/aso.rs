@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Lifetime, Op, Put, Reply, ScriptChoice};
+use comet_kernel::contract::aso::{Condition, Lifetime, Op, Put, Refusal, Reply, ScriptChoice};
+use comet_kernel::value::Room;
 use comet_kernel::{ScriptHash, UnixMillis, Value, limits};
 
 use super::put::{self, unexpected};
@@ -24,23 +25,31 @@ pub(super) const COMMANDS: &[Command] = &[
 fn put(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
     let options = Options::read(words.from(3))?;
     let value = if options.json { from_json("the value", words.at(2))? } else { put::value(words.at(2))? };
-    let Options { script, lifetime, replicas, owned, .. } = options;
-    let put = Put { script, lifetime, replicas, owned, ..Put::plain(value) };
-    session.call(words.at(1), Op::Put(Box::new(put)), put::accepted)
+    let Options { script, lifetime, condition, replicas, owned, .. } = options;
+    let put = Put { value, script, lifetime, condition, owned, replicas };
+    let finish = if condition == Condition::Always { put::accepted } else { put::stored };
+    session.call(words.at(1), Op::Put(Box::new(put)), finish)
 }
 
 struct Options {
     json: bool,
     script: Option<ScriptChoice>,
     lifetime: Lifetime,
+    condition: Condition,
     replicas: Option<u8>,
     owned: bool,
 }
 
 impl Options {
     fn read(words: Words<'_>) -> Result<Self, ErrorLine> {
-        let mut options =
-            Options { json: false, script: None, lifetime: Lifetime::Endless, replicas: None, owned: false };
+        let mut options = Options {
+            json: false,
+            script: None,
+            lifetime: Lifetime::Endless,
+            condition: Condition::Always,
+            replicas: None,
+            owned: false,
+        };
         let mut pins = false;
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -51,6 +60,10 @@ impl Options {
                 options.owned = true;
             } else if is(word, "PIN") {
                 pins = true;
+            } else if is(word, "NX") && options.condition != Condition::IfPresent {
+                options.condition = Condition::IfAbsent;
+            } else if is(word, "XX") && options.condition != Condition::IfAbsent {
+                options.condition = Condition::IfPresent;
             } else if is(word, "SCRIPT") && options.script.is_none() {
                 options.script = Some(named(argument()?)?);
             } else if is(word, "SOURCE") && options.script.is_none() {
@@ -58,7 +71,7 @@ impl Options {
             } else if is(word, "TTL") {
                 options.lifetime = seconds(argument()?)?;
             } else if is(word, "REPLICAS") {
-                options.replicas = Some(replicas(argument()?)?);
+                options.replicas = Some(nodes("REPLICAS", argument()?)?);
             } else {
                 return Err(ErrorLine::SYNTAX);
             }
@@ -100,15 +113,26 @@ fn seconds(word: &[u8]) -> Result<Lifetime, ErrorLine> {
     }
 }
 
-fn replicas(word: &[u8]) -> Result<u8, ErrorLine> {
-    let number = integer(word).and_then(|number| u8::try_from(number).ok()).filter(|number| *number > 0);
-    number.ok_or(ErrorLine::fixed("ERR REPLICAS must be 1 to 255"))
+/// A number of nodes.
+fn nodes(option: &str, word: &[u8]) -> Result<u8, ErrorLine> {
+    let number = integer(word).and_then(|number| u8::try_from(number).ok());
+    let number = number.filter(|number| (1..=limits::REPLICAS).contains(number));
+    number.ok_or_else(|| ErrorLine::new(format!("ERR {option} must be 1 to {}", limits::REPLICAS)))
 }
 
 /// The value that a JSON text writes.
 fn from_json(what: &'static str, bytes: &[u8]) -> Result<Value, ErrorLine> {
     put::within(what, bytes.len(), limits::VALUE_BYTES)?;
-    serde_json::from_slice(bytes).map_err(|error| ErrorLine::new(format!("ERR {what} is not JSON: {error}")))
+    let room = Room::default();
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = room.read(&mut json).and_then(|value| json.end().map(|()| value));
+    read.map_err(|error| {
+        if room.is_exceeded() {
+            Refusal::TooManyItems { what: what.into(), limit: limits::VALUE_ITEMS }.into()
+        } else {
+            ErrorLine::new(format!("ERR {what} is not JSON: {error}"))
+        }
+    })
 }
 
 /// The JSON text of a value. Bytes are an array of numbers, and a float that is no number is null.
@@ -120,19 +144,61 @@ fn to_json(value: &Value) -> Frame {
 }
 
 fn get(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
-    let (payload, json) = match (words.find(2), words.find(3), words.count()) {
-        (None, ..) => (None, false),
-        (Some(word), None, _) if is(word, "JSON") => (None, true),
-        (payload, None, _) => (payload, false),
-        (payload, Some(word), 4) if is(word, "JSON") => (payload, true),
-        _ => return Err(ErrorLine::SYNTAX),
+    // Words that can all be options are options; otherwise the first is the payload.
+    let (payload, options) = match GetOptions::read(words.from(2)) {
+        Ok(options) => (None, options),
+        Err(error) if error == ErrorLine::SYNTAX => (words.find(2), GetOptions::read(words.from(3))?),
+        Err(error) => return Err(error),
     };
-    let payload = match (payload, json) {
+    let payload = match (payload, options.json) {
         (None, _) => Value::Nil,
         (Some(payload), true) => from_json("the payload", payload)?,
         (Some(payload), false) => put::value(payload)?,
     };
-    session.call(words.at(1), Op::Get { payload }, if json { got_json } else { got })
+    let op = Op::Get { payload };
+    match (options.answers, options.json) {
+        (None, json) => session.call(words.at(1), op, if json { got_json } else { got }),
+        (Some(answers), true) => {
+            session.call_several(words.at(1), op, answers, |outcome, unix| each(outcome, unix, got_json))
+        }
+        (Some(answers), false) => {
+            session.call_several(words.at(1), op, answers, |outcome, unix| each(outcome, unix, got))
+        }
+    }
+}
+
+/// The options of a get, each at most once.
+struct GetOptions {
+    json: bool,
+    answers: Option<u8>,
+}
+
+impl GetOptions {
+    fn read(words: Words<'_>) -> Result<Self, ErrorLine> {
+        let mut options = GetOptions { json: false, answers: None };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if is(word, "JSON") && !options.json {
+                options.json = true;
+            } else if is(word, "ANSWERS") && options.answers.is_none() {
+                options.answers = Some(nodes("ANSWERS", words.next().ok_or(ErrorLine::SYNTAX)?)?);
+            } else {
+                return Err(ErrorLine::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// What each of several nodes answered, those nearest to the key first; nothing if nobody has the object.
+fn each(outcome: Outcome, unix: UnixMillis, one: fn(Outcome, UnixMillis) -> Frame) -> Frame {
+    match outcome {
+        Ok(Reply::Several(replies)) => Frame::Array(replies.into_iter().map(|reply| one(Ok(reply), unix)).collect()),
+        Ok(Reply::Absent) => Frame::Array(Vec::new()),
+        // A node alone has one answer.
+        Ok(reply) => Frame::Array(vec![one(Ok(reply), unix)]),
+        Err(error) => Frame::Error(error),
+    }
 }
 
 fn got_json(outcome: Outcome, _: UnixMillis) -> Frame {

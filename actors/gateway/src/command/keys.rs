@@ -1,6 +1,6 @@
 //! Keys: whether they are there, and for how long.
 
-use comet_kernel::contract::aso::{Lifetime, Op, Reply};
+use comet_kernel::contract::aso::{EndCondition, Lifetime, Op, Reply};
 use comet_kernel::{Record, UnixMillis, Value};
 
 use super::put::{self, Unit, unexpected};
@@ -10,7 +10,7 @@ use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::gather::Gather;
 use crate::session::Session;
-use crate::words::{Words, integer};
+use crate::words::{Words, integer, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::writing("del", -2, del, "generic", "Removes objects.").keys(-1, 1),
@@ -94,33 +94,47 @@ fn pexpireat(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLi
     end(session, words, Unit::AtMillis, "pexpireat")
 }
 
-/// The options of later versions of Redis depend on the present end, which cannot be read and changed in one step.
 fn end(session: &mut Session, words: Words<'_>, unit: Unit, command: &str) -> Result<Started, ErrorLine> {
-    if let Some(option) = words.find(3) {
-        return Err(ErrorLine::new(format!("ERR Unsupported option {}", text(&option[..option.len().min(32)]))));
-    }
+    let condition = condition(words.from(3))?;
     let number = integer(words.at(2)).ok_or(ErrorLine::NOT_AN_INTEGER)?;
     let invalid = || ErrorLine::new(format!("ERR invalid expire time in '{command}' command"));
     let lifetime = put::ending(number, unit).ok_or_else(invalid)?;
-    session.call(words.at(1), Op::Expire(lifetime), |outcome, _| match outcome {
-        Ok(Reply::Value(Value::Bool(there))) => Frame::flag(there),
+    session.call(words.at(1), Op::Expire(lifetime, condition), |outcome, _| match outcome {
+        Ok(Reply::Expired { applied, .. }) => Frame::flag(applied),
         other => unexpected(other),
     })
 }
 
-/// Looks first, since an object without an end is not counted as changed.
+/// The options `NX`, `XX`, `GT` and `LT`, alone or together as far as Redis lets them.
+fn condition(options: Words<'_>) -> Result<EndCondition, ErrorLine> {
+    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+    for option in options.iter() {
+        let known = [("NX", &mut nx), ("XX", &mut xx), ("GT", &mut gt), ("LT", &mut lt)];
+        let Some((_, given)) = known.into_iter().find(|(name, _)| is(option, name)) else {
+            return Err(ErrorLine::new(format!("ERR Unsupported option {}", text(&option[..option.len().min(32)]))));
+        };
+        *given = true;
+    }
+    if nx && (xx || gt || lt) {
+        return Err(ErrorLine::fixed("ERR NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    match (nx, xx, gt, lt) {
+        (_, _, true, true) => Err(ErrorLine::fixed("ERR GT and LT options at the same time are not compatible")),
+        (true, ..) => Ok(EndCondition::IfNone),
+        // What has no end ends later than all, so that nothing is left for `XX` to say.
+        (_, _, true, _) => Ok(EndCondition::IfLater),
+        (_, true, _, true) => Ok(EndCondition::IfSomeSooner),
+        (_, true, ..) => Ok(EndCondition::IfSome),
+        (_, _, _, true) => Ok(EndCondition::IfSooner),
+        _ => Ok(EndCondition::Always),
+    }
+}
+
+/// An object without an end is not counted as changed.
 fn persist(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
-    let calls = [(words.at(1), Op::Peek), (words.at(1), Op::Expire(Lifetime::Endless))];
-    Gather::start(session, calls.into_iter(), |outcomes, _| {
-        let mut had_an_end = false;
-        for outcome in outcomes {
-            match outcome {
-                Ok(Reply::Plain(record)) => had_an_end = record.expires.is_some(),
-                Ok(Reply::Absent | Reply::Value(Value::Bool(_))) => {}
-                other => return unexpected(other),
-            }
-        }
-        Frame::flag(had_an_end)
+    session.call(words.at(1), Op::Expire(Lifetime::Endless, EndCondition::Always), |outcome, _| match outcome {
+        Ok(Reply::Expired { applied, former }) => Frame::flag(applied && former.is_some()),
+        other => unexpected(other),
     })
 }
 

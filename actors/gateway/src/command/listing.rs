@@ -1,10 +1,10 @@
 //! The store as a whole: listing, counting and emptying it.
 //!
-//! Listings read the database, page by page, and not what is in memory: they see each object that is there from the
-//! first page to the last at least once.
+//! Listings read the database of this node, page by page, and neither what is in memory nor other nodes: they see each
+//! object that is there from the first page to the last at least once.
 
 use comet_kernel::contract::{aso, storage};
-use comet_kernel::{Key, UnixMillis, Value, limits};
+use comet_kernel::{Key, Pattern, UnixMillis, Value, limits};
 
 use super::keys::type_of;
 use super::put::within;
@@ -13,15 +13,14 @@ use crate::answers::Started;
 use crate::cursors::Cursors;
 use crate::error_line::ErrorLine;
 use crate::frame::Frame;
-use crate::glob;
 use crate::session::Session;
 use crate::words::{Words, integer, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::keyless("scan", -2, scan, "generic", "Lists the keys of this node, some at a time."),
     Command::keyless("dbsize", 1, dbsize, "server", "Counts the objects of this node."),
-    Command::keyless("flushdb", -1, flush, "server", "Removes all objects of this node. For operators."),
-    Command::keyless("flushall", -1, flush, "server", "Removes all objects of this node. For operators."),
+    Command::keyless("flushdb", -1, flush, "server", "Removes all objects of a node that is alone. For operators."),
+    Command::keyless("flushall", -1, flush, "server", "Removes all objects of a node that is alone. For operators."),
 ];
 
 /// Keys looked at by one `SCAN` that does not say how many.
@@ -50,7 +49,7 @@ fn after(word: &[u8], cursors: &Cursors) -> Result<Option<Key>, ErrorLine> {
 }
 
 struct Filter {
-    pattern: Option<Vec<u8>>,
+    pattern: Option<Pattern>,
     kind: Option<Vec<u8>>,
     limit: usize,
     unix: UnixMillis,
@@ -64,7 +63,7 @@ impl Filter {
             let argument = words.next().ok_or(ErrorLine::SYNTAX)?;
             if is(option, "MATCH") {
                 within("the pattern", argument.len(), limits::PATTERN_BYTES)?;
-                filter.pattern = Some(argument.to_vec());
+                filter.pattern = Pattern::new(argument);
             } else if is(option, "COUNT") {
                 let count = integer(argument).ok_or(ErrorLine::NOT_AN_INTEGER)?;
                 let count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(ErrorLine::SYNTAX)?;
@@ -82,8 +81,8 @@ impl Filter {
     fn listing(&self, page: storage::Page, cursors: &Cursors) -> Frame {
         let next = page.next.map_or(0, |key| cursors.put(key));
         let wanted = page.items.into_iter().filter(|(key, record)| {
-            !record.expired(self.unix)
-                && self.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key.as_bytes()))
+            record.is_live(self.unix)
+                && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(key.as_bytes()))
                 && self.kind.as_ref().is_none_or(|kind| kind == type_of(record).as_bytes())
         });
         let keys = wanted.map(|(key, _)| Value::Bytes(key.as_bytes().into())).collect();
@@ -106,6 +105,11 @@ fn flush(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> 
     }
     session.must_be_operator(&text(words.at(0)).to_lowercase())?;
     let common = session.common.clone();
+    if common.objects.is_networked() {
+        // The other nodes that hold its objects would bring them back.
+        let command = text(words.at(0)).to_uppercase();
+        return Err(ErrorLine::new(format!("ERR {command} is for a node alone; remove keys with DEL")));
+    }
     Ok(Started::Task(Box::pin(async move {
         let cleared = common.aso.clear.call(aso::Clear).await.map_err(ErrorLine::from);
         let cleared = cleared.and_then(|cleared| cleared.map_err(ErrorLine::from));

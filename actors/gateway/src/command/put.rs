@@ -17,7 +17,7 @@ pub(super) fn value(bytes: &[u8]) -> Result<Value, ErrorLine> {
 
 /// Refuses what is larger than the contract allows, before it costs anything.
 pub(super) fn within(what: &'static str, size: usize, limit: usize) -> Result<(), ErrorLine> {
-    if size > limit { Err(Refusal::TooBig { what, size, limit }.into()) } else { Ok(()) }
+    if size > limit { Err(Refusal::TooBig { what: what.into(), size, limit }.into()) } else { Ok(()) }
 }
 
 /// How a command writes a time.

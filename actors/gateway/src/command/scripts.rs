@@ -1,6 +1,6 @@
 //! Named scripts: loading, listing, showing, dropping, rolling back.
 
-use comet_kernel::contract::aso::{
+use comet_kernel::contract::library::{
     DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
 };
 use comet_kernel::{Handle, Message, ScriptHash, Value};

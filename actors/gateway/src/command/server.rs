@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use comet_kernel::Value;
 use comet_kernel::contract::storage::{ReadStatus, Status};
+use comet_kernel::{Pattern, Value};
 
 use super::connection::REDIS_VERSION;
 use super::{Command, Start, all, help, named, subcommand};
@@ -14,7 +14,6 @@ use crate::answers::Started;
 use crate::error_line::ErrorLine;
 use crate::frame::Frame;
 use crate::gateway::Common;
-use crate::glob;
 use crate::session::Session;
 use crate::words::{Words, is};
 
@@ -106,13 +105,12 @@ fn config_get(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorL
         ("save", String::new()),
         ("timeout", settings.idle_seconds.to_string()),
     ];
-    let patterns: Vec<Vec<u8>> = words.from(2).iter().map(<[u8]>::to_ascii_lowercase).collect();
-    let wanted = |name: &str| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()));
-    let found: BTreeMap<Arc<str>, Value> = known
-        .into_iter()
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, value)| (name.into(), Value::Text(value.into())))
-        .collect();
+    let mut found: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+    // No name is as long as the patterns that are refused here.
+    for pattern in words.from(2).iter().filter_map(|word| Pattern::new(&word.to_ascii_lowercase())) {
+        let wanted = known.iter().filter(|(name, _)| pattern.matches(name.as_bytes()));
+        found.extend(wanted.map(|(name, value)| ((*name).into(), Value::from(value.as_str()))));
+    }
     Ok(Started::Done(Frame::Value(Value::Map(found))))
 }
 
@@ -142,7 +140,7 @@ fn server(common: &Common, _: &Status) -> String {
     let port = common.socket.bound.address().map_or(0, |address| address.port());
     lines(&[
         ("redis_version", &REDIS_VERSION),
-        ("redis_mode", &"standalone"),
+        ("redis_mode", &if common.objects.is_networked() { "network" } else { "standalone" }),
         ("comet_version", &env!("CARGO_PKG_VERSION")),
         ("os", &std::env::consts::OS),
         ("arch_bits", &usize::BITS),
@@ -171,7 +169,7 @@ fn persistence(_: &Common, status: &Status) -> String {
 fn stats(common: &Common, status: &Status) -> String {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let tally = &common.tally;
-    let memory = common.aso.directory.size();
+    let memory = common.objects.directory().size();
     lines(&[
         ("total_connections_received", &count(&tally.accepted)),
         ("rejected_connections", &count(&tally.rejected)),

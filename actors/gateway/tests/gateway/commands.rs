@@ -55,7 +55,16 @@ async fn an_object_ends_when_it_was_told_to() {
         .says("EXPIRE none 1\n PERSIST none\n PEXPIREAT k 4102444800000\n PERSIST k", ":0\r\n:0\r\n:1\r\n:1\r\n")
         .await;
     client.says("EXPIRE k -1\n GET k", ":1\r\n$-1\r\n").await;
-    client.says("EXPIRE k 1 NX", "-ERR Unsupported option NX\r\n").await;
+    client
+        .says("SET c v\n EXPIRE c 9 XX\n EXPIRE c 9 gt\n EXPIRE c 9 XX LT\n TTL c", "+OK\r\n:0\r\n:0\r\n:0\r\n:-1\r\n")
+        .await;
+    client.says("EXPIRE c 9 LT\n EXPIRE c 20 NX\n EXPIRE c 20 LT\n TTL c", ":1\r\n:0\r\n:0\r\n:9\r\n").await;
+    client.says("EXPIRE c 20 XX GT\n EXPIRE c 10 GT\n TTL c", ":1\r\n:0\r\n:20\r\n").await;
+    client.says("PEXPIRE c 5000 XX LT\n TTL c\n EXPIRE none 9 NX", ":1\r\n:5\r\n:0\r\n").await;
+    let incompatible = "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n";
+    client.says("EXPIRE c 1 NX LT", incompatible).await;
+    client.says("EXPIRE c 1 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n").await;
+    client.says("EXPIRE k 1 NO", "-ERR Unsupported option NO\r\n").await;
     client.says("EXPIRE k 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n").await;
     node.stop().await;
 }
@@ -87,6 +96,7 @@ async fn keys_are_listed_some_at_a_time() {
     let mut other = node.client().await;
     other.says("SCAN 1 COUNT 2", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nc\r\n").await;
     client.says("SCAN 0 MATCH [bc] TYPE string COUNT 100000", "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nb\r\n$1\r\nc\r\n").await;
+    client.says("SET buried x\n SCAN 0 MATCH b*", "+OK\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n").await;
     client.says("SCAN x", "-ERR invalid cursor\r\n").await;
     client.says("SCAN 99", "-ERR invalid cursor: it is too old or never was one; start again with SCAN 0\r\n").await;
     client.says("SCAN 0 COUNT 0", "-ERR syntax error\r\n").await;
@@ -177,7 +187,10 @@ async fn an_object_is_put_with_what_its_options_say() {
     assert_eq!(client.text("GET about").await, "Some(Hash(ScriptHash(".to_owned() + SECRET + "))) Endless None false");
     client.says("ASO.PUT k v SCRIPT a SOURCE b", "-ERR syntax error\r\n").await;
     client.says("ASO.PUT k v TTL 0", "-ERR invalid expire time in 'aso.put' command\r\n").await;
-    client.says("ASO.PUT k v REPLICAS 0", "-ERR REPLICAS must be 1 to 255\r\n").await;
+    client.says("ASO.PUT k v REPLICAS 0", "-ERR REPLICAS must be 1 to 20\r\n").await;
+    client.says("ASO.PUT new v XX\n ASO.PUT new v nx\n ASO.PUT new w NX", "$-1\r\n+OK\r\n$-1\r\n").await;
+    client.says("ASO.PUT new w XX SCRIPT a\n GET new", "+OK\r\n$1\r\nw\r\n").await;
+    client.says("ASO.PUT new v NX XX", "-ERR syntax error\r\n").await;
     client.says("SET keeper v", "+OK\r\n").await;
     node.stop().await;
 }
@@ -194,6 +207,9 @@ async fn json_goes_in_and_comes_out() {
     let error = "-ERR the value is not JSON: expected `,` or `]` at line 1 column 4\r\n";
     client.says("ASO.PUT k '[1 2]' JSON", error).await;
     let deep = "[".repeat(10_000);
+    let many = format!("[{}0]", "0,".repeat(65_536));
+    client.send(format!("*4\r\n$7\r\nASO.PUT\r\n$1\r\nk\r\n${}\r\n{many}\r\n$4\r\nJSON\r\n", many.len())).await;
+    client.expect("-TOOBIG the value has more than 65536 items in its arrays and maps, which is the most\r\n").await;
     client.send(format!("*4\r\n$7\r\nASO.PUT\r\n$1\r\nk\r\n$10000\r\n{deep}\r\n$4\r\nJSON\r\n")).await;
     client.expect("-ERR the value is not JSON: value nests deeper than 32 levels").await;
     node.stop().await;

@@ -1,23 +1,31 @@
-//! A node with nothing behind its gateway but fakes: one actor that plays shard, library, storage and limiter.
+//! A node with nothing behind its gateway but fakes: one actor that plays shard, library, storage, limiter and router.
 //!
 //! Plain values are put into the real directory, so that the gateway's short way is taken. Keys with certain names act
 //! like objects with scripts: see [`scripted`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use comet_gateway::{Bound, Parts};
 use comet_kernel::actor::{Actor, Context, Handler};
 use comet_kernel::contract::aso::{
-    self, Budget, Call, Condition, DropScript, Edit, Info, LibraryError, Lifetime, ListScripts, LoadScript, Op, Put,
-    Refusal, Reply, RollbackScript, ScriptSummary, ShowScript,
+    self, Budget, Call, Condition, Edit, EndCondition, Info, Lifetime, Op, Put, Refusal, Reply,
+};
+use comet_kernel::contract::library::{
+    DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
 };
 use comet_kernel::contract::limiter::{self, Lease, Leased};
+use comet_kernel::contract::routing::Route;
 use comet_kernel::contract::storage::{self, Page, ReadStatus, Scan, Status};
 use comet_kernel::directory::{Directory, Presence};
+use comet_kernel::objects::{Network, Settled};
+use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::supervisor::{ActorSpec, Spec, Strategy, Tree};
-use comet_kernel::{Clock, Kernel, Key, NodeId, Record, Responder, ScriptHash, Thread, Value, settings};
+use comet_kernel::{
+    Clock, Handle, Kernel, Key, Neighbours, NodeId, Objects, Record, Responder, ScriptHash, Thread, Value, settings,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -27,6 +35,9 @@ const COMMIT: Duration = Duration::from_micros(200);
 pub struct Node {
     pub kernel: Kernel,
     pub bound: Bound,
+    /// Whether the node's own copies are up to date, and how many calls its router got, in a network.
+    pub settled: Settled,
+    pub routed: Arc<AtomicUsize>,
     tree: Tree,
 }
 
@@ -35,7 +46,20 @@ impl Node {
         Node::try_start(Clock::machine(), change).await.expect("the node starts")
     }
 
+    /// A node that is part of a network.
+    pub async fn networked(change: impl FnOnce(&mut settings::Gateway)) -> Node {
+        Node::launch(Clock::machine(), change, true).await.expect("the node starts")
+    }
+
     pub async fn try_start(clock: Clock, change: impl FnOnce(&mut settings::Gateway)) -> Result<Node, String> {
+        Node::launch(clock, change, false).await
+    }
+
+    async fn launch(
+        clock: Clock,
+        change: impl FnOnce(&mut settings::Gateway),
+        networked: bool,
+    ) -> Result<Node, String> {
         let kernel = Kernel::new(clock);
         let mut settings = settings::Gateway { listen: "127.0.0.1:0".to_owned(), ..Default::default() };
         change(&mut settings);
@@ -44,7 +68,17 @@ impl Node {
         let limiter = limiter::Service::vacant(&kernel.clock);
         let shard = Thread::new("shard");
         let bound = Bound::default();
+        let network = Network {
+            route: Handle::vacant(&kernel.clock),
+            neighbours: Neighbours::none(),
+            replication: 1,
+            settled: Settled::default(),
+        };
+        let (settled, routed) = (network.settled.clone(), Arc::<AtomicUsize>::default());
+        let route = network.route.clone();
+        let here = aso.directory.clone();
         let parts = Parts {
+            objects: if networked { Objects::network(here, network) } else { Objects::here(here) },
             aso: aso.clone(),
             storage: storage.clone(),
             limiter: limiter.clone(),
@@ -52,9 +86,11 @@ impl Node {
             threads: vec![shard.clone(), Thread::new("other")],
         };
         let gateway = comet_gateway::child(&kernel, &settings, parts, &bound);
-        let (directory, clock) = (aso.directory.clone(), kernel.clock.clone());
-        let fake = ActorSpec::new("fake", &shard, move || Ok(Fake::new(directory.clone(), clock.clone())))
+        let (directory, clock, count) = (aso.directory.clone(), kernel.clock.clone(), routed.clone());
+        let fake = move || Ok(Fake::new(directory.clone(), clock.clone(), count.clone()));
+        let fake = ActorSpec::new("fake", &shard, fake)
             .serves(&aso.directory.shards()[0])
+            .serves(&route)
             .serves(&aso.load_script)
             .serves(&aso.list_scripts)
             .serves(&aso.show_script)
@@ -65,7 +101,7 @@ impl Node {
             .serves(&storage.read_status)
             .serves(&limiter.lease);
         let tree = Spec::new("node", Strategy::OneForOne).child(fake).child(gateway).start(&kernel).await?;
-        Ok(Node { kernel, bound, tree })
+        Ok(Node { kernel, bound, settled, routed, tree })
     }
 
     pub async fn client(&self) -> Client {
@@ -143,13 +179,14 @@ struct Fake {
     parked: Vec<Responder<Result<Reply, Refusal>>>,
     versions: u64,
     leases: u32,
+    routed: Arc<AtomicUsize>,
 }
 
 impl Actor for Fake {}
 
 impl Fake {
-    fn new(directory: Directory, clock: Clock) -> Self {
-        Fake { directory, clock, records: BTreeMap::new(), parked: Vec::new(), versions: 0, leases: 0 }
+    fn new(directory: Directory, clock: Clock, routed: Arc<AtomicUsize>) -> Self {
+        Fake { directory, clock, records: BTreeMap::new(), parked: Vec::new(), versions: 0, leases: 0, routed }
     }
 
     fn store(&mut self, key: &Key, value: Value, lifetime: Lifetime) {
@@ -158,6 +195,11 @@ impl Fake {
         let former = self.records.get(key).and_then(|record| record.expires);
         let mut record = Record::plain(self.versions, value);
         record.expires = self.end(lifetime, former);
+        if key.as_bytes() == b"buried" {
+            let (by, signature) = ("somebody".into(), Signature([0; 64]));
+            let removed = Some(Removal::Everywhere);
+            record.provenance = Some(Box::new(Provenance { by, signature, script: None, replicas: None, removed }));
+        }
         let record = Arc::new(record);
         self.records.insert(key.clone(), record.clone());
         self.directory.insert(key, Presence::Plain(record), 100, self.clock.now());
@@ -173,7 +215,7 @@ impl Fake {
     }
 
     fn present(&self, key: &Key) -> Option<Arc<Record>> {
-        self.records.get(key).filter(|record| !record.expired(self.clock.unix())).cloned()
+        self.records.get(key).filter(|record| record.is_live(self.clock.unix())).cloned()
     }
 
     fn put(&mut self, key: &Key, put: Put) -> Reply {
@@ -199,7 +241,7 @@ impl Fake {
     fn edit(&mut self, key: &Key, edit: Edit) -> Result<Reply, Refusal> {
         let former = self.present(key).map_or(Value::Int(0), |record| record.value.clone());
         let text = |value: &Value| value.as_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let not_a_number = || Refusal::NotANumber("value is not an integer or out of range");
+        let not_a_number = || Refusal::NotANumber("value is not an integer or out of range".into());
         let value = match (edit, &former) {
             (Edit::Add(by), Value::Int(number)) => Value::Int(number + by),
             (Edit::Add(by), other) => {
@@ -220,12 +262,14 @@ impl Fake {
         Reply::Removed { former }
     }
 
-    fn expire(&mut self, key: &Key, lifetime: Lifetime) -> Reply {
-        let present = self.present(key);
-        if let Some(record) = &present {
+    fn expire(&mut self, key: &Key, lifetime: Lifetime, condition: EndCondition) -> Reply {
+        let Some(record) = self.present(key) else { return Reply::Expired { applied: false, former: None } };
+        let former = record.expires;
+        let applied = condition.holds(former, self.end(lifetime, former));
+        if applied {
             self.store(key, record.value.clone(), lifetime);
         }
-        Reply::Value(Value::Bool(present.is_some()))
+        Reply::Expired { applied, former }
     }
 }
 
@@ -257,7 +301,7 @@ impl Handler<Call> for Fake {
             Op::Put(put) => Ok(self.put(&key, *put)),
             Op::Edit(edit) => self.edit(&key, edit),
             Op::Remove => Ok(self.remove(&key)),
-            Op::Expire(lifetime) => Ok(self.expire(&key, lifetime)),
+            Op::Expire(lifetime, condition) => Ok(self.expire(&key, lifetime, condition)),
             Op::Info => Ok(self.present(&key).map_or(Reply::Absent, |record| {
                 Reply::Info(Box::new(Info { version: record.version, ..Info::default() }))
             })),
@@ -265,6 +309,23 @@ impl Handler<Call> for Fake {
             other => panic!("the gateway never asks for {other:?}"),
         };
         responder.answer(reply);
+    }
+}
+
+impl Handler<Route> for Fake {
+    /// Every node of the network is this one, but for some keys.
+    fn handle(&mut self, route: Route, responder: Responder<Result<Reply, Refusal>>, context: &mut Context<Self>) {
+        self.routed.fetch_add(1, Ordering::Relaxed);
+        let Route { call, answers } = route;
+        match (call.key.as_bytes(), &call.op) {
+            (b"several", Op::Get { .. }) => {
+                let replies = (1..=i64::from(answers)).map(|number| Reply::Value(Value::Int(number)));
+                responder.answer(Ok(Reply::Several(replies.chain([Reply::Absent]).collect())));
+            }
+            (b"lonely", Op::Put(_)) => responder.answer(Err(Refusal::NoQuorum { stored: 1, wanted: 3 })),
+            (b"forbidden", _) => responder.answer(Err(Refusal::Forbidden("the key is another object's".into()))),
+            _ => self.handle(call, responder, context),
+        }
     }
 }
 

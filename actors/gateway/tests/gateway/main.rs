@@ -3,3 +3,4 @@
 mod commands;
 mod connections;
 mod fake;
+mod network;

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use comet_kernel::contract::storage::{Clear, NamedVersion, ReadDues, ReadNames, ReadScript, WriteScript};
+use comet_kernel::contract::storage::{
+    Clear, DropSources, NamedVersion, ReadDues, ReadNames, ReadScript, ReadSources, WriteScript,
+};
+use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::settings::{Durability, Storage};
-use comet_kernel::{Clock, Key, ScriptHash, UnixMillis};
+use comet_kernel::{Clock, Key, Record, ScriptHash, UnixMillis, limits};
 
 use super::node::{Node, expiring, folder, key, plain, write};
 
@@ -121,6 +124,46 @@ async fn a_scan_meets_every_key_once_in_order() {
 }
 
 #[actix::test]
+async fn sources_are_listed_in_pages_and_dropped_by_their_hashes() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    let sources: Vec<Arc<str>> = (0..5).map(|n| format!("fn onGet() {{ {n} }}").into()).collect();
+    let mut hashes: Vec<_> = sources.iter().map(|source| ScriptHash::of(source)).collect();
+    hashes.sort_by_key(|hash| *hash.as_bytes());
+    let write = WriteScript { sources, name: None };
+    assert_eq!(node.service.write_script.call(write).await.expect("answered"), Ok(()));
+    let list =
+        async |after, limit| node.service.read_sources.call(ReadSources { after, limit }).await.expect("answered");
+    assert_eq!(list(None, 3).await, Ok(hashes[..3].to_vec()));
+    assert_eq!(list(Some(hashes[2]), 3).await, Ok(hashes[3..].to_vec()));
+    let drop = DropSources { hashes: hashes[1..].to_vec() };
+    assert_eq!(node.service.drop_sources.call(drop).await.expect("answered"), Ok(()));
+    assert_eq!(list(None, 3).await, Ok(hashes[..1].to_vec()));
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_page_of_large_records_ends_before_its_count() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    let large = plain(&"x".repeat(limits::VALUE_BYTES));
+    for n in 0..9 {
+        node.put(&format!("k{n}"), large.clone(), None).await.expect("written");
+    }
+    let (mut sizes, mut after) = (Vec::new(), None);
+    loop {
+        let page = node.scan(after, limits::PAGE_ITEMS).await;
+        sizes.push(page.items.len());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [4, 4, 1], "four records of a mebibyte fill a page");
+    node.stop().await;
+}
+
+#[actix::test]
 async fn scripts_and_names_survive_a_restart_and_a_clear_and_objects_do_not_survive_the_clear() {
     let folder = folder();
     let node = Node::start(folder.path()).await;
@@ -171,5 +214,29 @@ async fn a_stop_commits_what_was_written_behind_and_answers_it() {
     assert_eq!(answer.await.expect("answered before the end"), Ok(()));
     let node = Node::start(folder.path()).await;
     assert_eq!(node.get("a").await, Ok(Some(plain("behind"))));
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_tombstone_is_stored_with_its_provenance_and_is_no_object_in_the_count() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    let provenance = |removed| {
+        let (by, signature, script) = ("12D3".into(), Signature([7; 64]), Some(ScriptHash::of("x")));
+        Some(Box::new(Provenance { by, signature, script, replicas: Some(3), removed }))
+    };
+    let living = Record { provenance: provenance(None), ..plain("v") };
+    let tombstone = Record { provenance: provenance(Some(Removal::Everywhere)), ..expiring(9) };
+    node.put("a", living.clone(), None).await.expect("written");
+    assert_eq!((node.get("a").await, node.status().await.objects), (Ok(Some(living.clone())), 1));
+    node.put("a", tombstone.clone(), Some(&living)).await.expect("written");
+    node.put("b", tombstone.clone(), None).await.expect("written");
+    assert_eq!((node.get("a").await, node.status().await.objects), (Ok(Some(tombstone.clone())), 0));
+    node.stop().await;
+    let node = Node::start(folder.path()).await;
+    assert_eq!((node.get("b").await, node.status().await.objects), (Ok(Some(tombstone.clone())), 0));
+    node.put("b", living.clone(), Some(&tombstone)).await.expect("written");
+    node.remove("a", &tombstone).await.expect("removed");
+    assert_eq!((node.get("b").await, node.status().await.objects), (Ok(Some(living)), 1));
     node.stop().await;
 }

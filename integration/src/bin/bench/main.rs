@@ -1,4 +1,4 @@
-//! The benchmark: Comet beside Redis, in one run on one machine.
+//! The benchmark: Comet beside Redis and OpenDHT, in one run on one machine.
 //!
 //! `cargo run --release -p comet-integration --bin bench [-- [--quick] [--only SECTION]...]`
 //!
@@ -16,11 +16,17 @@
 //! | `processor` | processor time of one get, within this process |
 //! | `footprint` | memory, and how long a start takes |
 //! | `endless` | what a handler that never ends costs others |
+//! | `network` | networks of nodes, beside OpenDHT |
+//! | `dhtnode` | OpenDHT: a network of its nodes, and the driver that measures it |
+//! | `lookups` | what a look-up costs as the network grows, simulated and plotted |
 
 mod beside_redis;
+mod dhtnode;
 mod endless;
 mod footprint;
 mod load;
+mod lookups;
+mod network;
 mod processor;
 mod report;
 mod server;
@@ -58,18 +64,36 @@ pub(crate) struct Bench {
 struct Section {
     name: &'static str,
     about: &'static str,
+    /// What Comet is measured beside, if it is.
+    other: &'static str,
     run: fn(&Bench) -> anyhow::Result<Vec<Row>>,
 }
 
+const fn section(name: &'static str, about: &'static str, run: fn(&Bench) -> anyhow::Result<Vec<Row>>) -> Section {
+    Section { name, about, other: "redis", run }
+}
+
+const fn network(name: &'static str, about: &'static str, run: fn(&Bench) -> anyhow::Result<Vec<Row>>) -> Section {
+    Section { name, about, other: "opendht", run }
+}
+
 const SECTIONS: &[Section] = &[
-    Section { name: "plain", about: "GET and SET of plain values, without durability", run: beside_redis::plain },
-    Section { name: "hello", about: "gets of objects that answer \"hello\", beside FCALL", run: beside_redis::hello },
-    Section { name: "counter", about: "gets of read counters, beside FCALL of the same", run: beside_redis::counter },
-    Section { name: "durable", about: "durable SET, beside appendfsync always", run: beside_redis::durable },
-    Section { name: "processor", about: "processor time of one get of a read counter", run: processor::run },
-    Section { name: "object", about: "memory of an active object", run: footprint::object },
-    Section { name: "stored", about: "a million stored objects: memory, and starts", run: footprint::stored },
-    Section { name: "endless", about: "a handler that never ends", run: endless::run },
+    section("plain", "GET and SET of plain values, without durability", beside_redis::plain),
+    section("hello", "gets of objects that answer \"hello\", beside FCALL", beside_redis::hello),
+    section("counter", "gets of read counters, beside FCALL of the same", beside_redis::counter),
+    section("durable", "durable SET, beside appendfsync always", beside_redis::durable),
+    section("processor", "processor time of one get of a read counter", processor::run),
+    section("object", "memory of an active object", footprint::object),
+    section("stored", "a million stored objects: memory, and starts", footprint::stored),
+    section("endless", "a handler that never ends", endless::run),
+    network("network", "puts and gets in a network of 64 nodes, beside dhtnode", network::store::run),
+    network("pair", "what two nodes carry between them", network::pair::run),
+    network("killed", "half of the nodes killed at once", network::failures::killed),
+    network("restarted", "all nodes restarted one after the other, under load", network::failures::restarted),
+    network("churn", "nodes that come and go", network::failures::churn),
+    network("parted", "a partition with writes on both sides", network::failures::parted),
+    network("searches", "look-ups of real nodes within one process", network::lookups::run),
+    network("lookups", "what a look-up costs as the network grows, simulated", lookups::run),
 ];
 
 fn main() -> ExitCode {
@@ -93,7 +117,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     for section in SECTIONS.iter().filter(|it| cli.only.is_empty() || cli.only.iter().any(|only| only == it.name)) {
         println!("\n{}: {}", section.name, section.about);
         match (section.run)(&bench) {
-            Ok(rows) => print(&rows),
+            Ok(rows) => print(&rows, section.other),
             Err(error) => {
                 failed += 1;
                 println!("not measured: {error:#}");
@@ -106,7 +130,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 /// Has cargo build the binary that users run, which `cargo run --bin bench` alone does not.
 fn build_comet() -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = ["build", "--quiet", "--release", "-p", "comet-ops", "--bin", "comet"];
+    // The harness for networks starts nodes from a binary of its own name.
+    let packages = ["-p", "comet-ops", "-p", "comet-integration", "--bin", "comet", "--bin", "comet-under-test"];
+    let build = [&["build", "--quiet", "--release"], &packages[..]].concat();
     let status = Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
     let status = status.context("cargo cannot be run to build comet")?;
     if !status.success() {

@@ -12,7 +12,8 @@ use comet_kernel::contract::aso::{Call, Condition, Lifetime, Op, Put, ScriptChoi
 use comet_kernel::directory::{Asked, Directory};
 use comet_kernel::settings::Durability;
 use comet_kernel::{Caller, Clock, Kernel, Key, NodeId, Request, Settings, Value};
-use comet_ops::tree;
+use comet_ops::identity::Identity;
+use comet_ops::tree::{self, Medium};
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -55,13 +56,12 @@ fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
         settings.aso.shards = 1;
         settings.gateway.listen = String::from("127.0.0.1:0");
         let kernel = Kernel::new(bench.clock.clone());
-        let id = NodeId::from_public_key(&[1; 32]);
+        let identity = Identity::of([1; 32]);
         let data = folder.path().join("data");
         comet_storage::prepare(&data, &settings.storage)?;
-        let socket = folder.path().join("admin.sock");
-        let node = tree::start(&kernel, &settings, &data, &socket, &id).await.map_err(|reason| anyhow!(reason))?;
+        let node = tree::start(&kernel, &settings, &data, &identity, Medium::SOCKETS).await?;
         let (sender, receiver) = oneshot::channel();
-        let asker = Asker::new(node.aso.directory.clone(), kernel.clock.clone(), &id, objects);
+        let asker = Asker::new(node.aso.directory.clone(), kernel.clock.clone(), &identity.id, objects);
         node.threads[0].run(move || {
             actix::spawn(async move {
                 let _the_bench_waits = sender.send(asker.measure(gets).await);
@@ -122,6 +122,7 @@ impl Asker {
                 request: Request::until(now + std::time::Duration::from_secs(DEADLINE)),
                 caller: self.caller.clone(),
                 op: op.clone(),
+                stamp: None,
             };
             under_way.push_back(self.directory.ask(call, now, false));
         }

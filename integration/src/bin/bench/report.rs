@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 pub(crate) struct Row {
     what: String,
     comet: String,
-    redis: String,
+    other: String,
     measured: String,
     target: String,
     met: Option<bool>,
@@ -17,16 +17,29 @@ pub(crate) struct Row {
 
 impl Row {
     /// Two rates as a ratio, which should be this at least.
-    pub(crate) fn ratio(what: impl Into<String>, comet: f64, redis: f64, target: Option<f64>) -> Self {
-        let ratio = comet / redis;
+    pub(crate) fn ratio(what: impl Into<String>, comet: f64, other: f64, target: Option<f64>) -> Self {
+        let ratio = comet / other;
         Row {
             what: what.into(),
             comet: format!("{comet:.0}/s"),
-            redis: format!("{redis:.0}/s"),
+            other: format!("{other:.0}/s"),
             measured: format!("{ratio:.2} x"),
             target: target.map_or(String::new(), |target| format!("at least {target:.1} x")),
             met: target.map(|target| ratio >= target),
         }
+    }
+
+    /// Two figures of which ours should be no larger than the other; `tell` writes either.
+    pub(crate) fn no_more(what: impl Into<String>, comet: f64, other: f64, tell: impl Fn(f64) -> String) -> Self {
+        let row = Row::figure(what, format!("{:.2} x", comet / other));
+        let target = String::from("at most 1.00 x");
+        Row { comet: tell(comet), other: tell(other), target, met: Some(comet <= other), ..row }
+    }
+
+    /// A figure that should be this at least; `tell` writes either.
+    pub(crate) fn at_least(what: impl Into<String>, measured: f64, target: f64, tell: impl Fn(f64) -> String) -> Self {
+        let row = Row::figure(what, tell(measured));
+        Row { target: format!("at least {}", tell(target)), met: Some(measured >= target), ..row }
     }
 
     /// A figure that should be this at most; `tell` writes either.
@@ -38,18 +51,18 @@ impl Row {
     /// A figure without a target.
     pub(crate) fn figure(what: impl Into<String>, measured: String) -> Self {
         let nothing = String::new;
-        Row { what: what.into(), comet: nothing(), redis: nothing(), measured, target: nothing(), met: None }
+        Row { what: what.into(), comet: nothing(), other: nothing(), measured, target: nothing(), met: None }
     }
 }
 
-/// Prints rows as a table.
-pub(crate) fn print(rows: &[Row]) {
+/// Prints rows as a table. `other` is what Comet is measured beside.
+pub(crate) fn print(rows: &[Row], other: &str) {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["what", "comet", "redis", "measured", "target", ""]);
+    table.set_header(["what", "comet", other, "measured", "target", ""]);
     for row in rows {
         let verdict = row.met.map_or("", |met| if met { "met" } else { "missed" });
-        table.add_row([&row.what, &row.comet, &row.redis, &row.measured, &row.target, verdict]);
+        table.add_row([&row.what, &row.comet, &row.other, &row.measured, &row.target, verdict]);
     }
     for column in 1..4 {
         let column = table.column_mut(column).expect("the header has so many");
@@ -93,6 +106,21 @@ pub(crate) fn bytes(bytes: f64) -> String {
         1e6.. => format!("{:.1} MB", bytes / 1e6),
         _ => format!("{bytes:.0} B"),
     }
+}
+
+/// A part of a whole, for people.
+pub(crate) fn percent(part: f64) -> String {
+    format!("{:.2} %", part * 100.0)
+}
+
+/// A number of things, for people.
+pub(crate) fn count(number: f64) -> String {
+    format!("{number:.0}")
+}
+
+/// A rate, for people.
+pub(crate) fn rate(rate: f64) -> String {
+    format!("{rate:.0}/s")
 }
 
 /// A duration in seconds.

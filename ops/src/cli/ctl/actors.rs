@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comet_kernel::contract::admin::{ActorRow, Answer, Command, Figures};
 use serde_json::json;
 
+use super::network;
 use crate::cli::admin::{Admin, unexpected};
 use crate::cli::failure::Failure;
 use crate::cli::figures;
@@ -150,6 +151,7 @@ fn tell(told: &Figures) -> Vec<(&'static str, String)> {
         Figures::Storage(status) => vec![
             ("objects", status.objects.to_string()),
             ("unreadable", status.unreadable.to_string()),
+            ("journal pieces aside", status.journal_pieces.to_string()),
             ("read-only", status.read_only.clone().unwrap_or_else(|| "no".to_owned())),
             ("disk free", figures::bytes(status.disk_free)),
             ("disk used", figures::bytes(status.disk_used)),
@@ -173,6 +175,7 @@ fn tell(told: &Figures) -> Vec<(&'static str, String)> {
             ("active objects", active.to_string()),
             ("memory", figures::bytes(*bytes)),
         ],
+        Figures::Network(status) => network::tell(status),
         Figures::Silent(reason) => vec![("figures", format!("none: {reason}"))],
     }
 }

@@ -41,8 +41,9 @@ fn lines(file: &Path, report: &Result<Report, Failure>) -> Vec<String> {
             });
             let verdict = if report.has_errors() { "does not load" } else { "is right" };
             let handlers = if report.handlers.is_empty() { "none".to_owned() } else { report.handlers.join(", ") };
+            let publisher = report.publisher.as_ref().map_or(String::new(), |name| format!(", signed by {name}"));
             let summary = format!(
-                "{file}: {verdict}: {} lines of code, {} of {} bytes, {} functions, handlers: {handlers}",
+                "{file}: {verdict}: {} lines of code, {} of {} bytes, {} functions, handlers: {handlers}{publisher}",
                 report.code_lines,
                 report.bytes,
                 limits::SCRIPT_BYTES,
@@ -74,6 +75,7 @@ fn document(file: &Path, report: &Result<Report, Failure>) -> Json {
                 "bytes": report.bytes,
                 "functions": report.functions,
                 "code_lines": report.code_lines,
+                "publisher": report.publisher,
             })
         }
     }
@@ -115,6 +117,17 @@ mod tests {
         let (json, _) = checked(true, "fn onGet() {\n    1 +\n}\n");
         let document: Json = serde_json::from_str(&json).unwrap();
         assert_eq!((&document["ok"], &document["findings"][0]["line"]), (&json!(false), &json!(3)));
+    }
+
+    #[test]
+    fn a_signature_is_told_and_a_wrong_one_is_an_error() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let signed = comet_aso::sandbox::signature::sign("fn onGet() { 1 }\n", &key);
+        let (text, outcome) = checked(false, &signed);
+        assert_eq!(outcome, Ok(()));
+        assert!(text.contains("handlers: onGet, signed by 12D3KooW"), "{text}");
+        let (text, outcome) = checked(false, &signed.replace('1', "2"));
+        assert!(outcome.is_err() && text.contains("s.rhai:2:1: error: "), "{text}");
     }
 
     #[test]

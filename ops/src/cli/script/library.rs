@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use comet_kernel::contract::admin::{Answer, Command};
-use comet_kernel::contract::aso::ScriptSummary;
+use comet_kernel::contract::library::ScriptSummary;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 

@@ -242,7 +242,7 @@ fn there_is_no_way_out_of_the_sandbox() {
         "Fn(\"print\").call(1)",
         "exit(1)",
         "comet.get(\"other\")",
-        "comet.lookup()",
+        "comet.lookup(\"other\")",
         "open(\"/etc/passwd\")",
         "let f = |x| x; f.curry(1)",
         "curry(Fn(\"onGet\"), 1)",

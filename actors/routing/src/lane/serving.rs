@@ -1,0 +1,266 @@
+//! The side of a lane that answers.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use comet_kernel::contract::aso::Refusal;
+use comet_kernel::reply::NoAnswer;
+use comet_kernel::{Caller, Handle, Moment, Pending, limits};
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::{AsyncRead, AsyncWrite};
+use serde::de::IgnoredAny;
+
+use super::beat::Beat;
+use super::hello::{Greeted, welcome};
+use super::input::Input;
+use super::output::Output;
+use super::{LaneError, ROUNDS, SERVED_BYTES, Terms, UNSENT_BYTES};
+use crate::messages::Serve;
+use crate::wire::codec::{self, FrameError};
+use crate::wire::{Answer, Ask, Framed};
+
+/// Longest that a request may be under way, in milliseconds, whatever its peer says: as long as `network.request_timeout_ms`
+/// may ever be.
+const LONGEST_MS: u32 = 60_000;
+
+/// Serves a lane that a peer opened until it ends: answers what the router answers. An error if the peer is to blame, or
+/// the connection.
+pub(crate) async fn serve<S>(
+    stream: S,
+    caller: Arc<Caller>,
+    router: Handle<Serve>,
+    terms: Terms,
+) -> Result<(), LaneError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let Greeted { stream, input, output } = welcome(stream, &terms).await?;
+    let mut server = Server {
+        stream,
+        input,
+        came: terms.clock.now(),
+        unpaid: Unpaid::default(),
+        tray: Tray { output, served: FuturesUnordered::new(), bytes: 0, caller, router },
+        beat: Beat::new(&terms.clock),
+        terms,
+    };
+    poll_fn(|task| server.poll(task)).await
+}
+
+struct Server<S> {
+    stream: S,
+    input: Input,
+    /// When bytes came last: the time that is left for a request counts from here, however long it lies in the input.
+    came: Moment,
+    unpaid: Unpaid,
+    tray: Tray,
+    beat: Beat,
+    terms: Terms,
+}
+
+/// Bytes that were read and not yet taken from the peer's allowance.
+#[derive(Default)]
+struct Unpaid {
+    bytes: usize,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// Requests under way, and answers that were not written yet.
+struct Tray {
+    output: Output,
+    served: FuturesUnordered<Served>,
+    /// Of the frames of the requests under way.
+    bytes: usize,
+    caller: Arc<Caller>,
+    router: Handle<Serve>,
+}
+
+/// A request under way.
+struct Served {
+    id: u64,
+    deadline: Moment,
+    bytes: usize,
+    pending: Pending<Answer>,
+}
+
+impl Future for Served {
+    type Output = (u64, usize, Result<Answer, NoAnswer>);
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.pending).poll(task));
+        Poll::Ready((self.id, self.bytes, answer))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
+    fn poll(&mut self, task: &mut Context<'_>) -> Poll<Result<(), LaneError>> {
+        for _ in 0..ROUNDS {
+            let taken = self.take()?;
+            let Some(came) = self.read(task)? else { return Poll::Ready(self.ended()) };
+            let answered = self.tray.collect(task);
+            let written = self.write(task)?;
+            let swept = self.sweep(task);
+            // Each of these may have made room for another; if none did, each has seen to it that the task is woken.
+            if !(taken || came || answered || written || swept) {
+                return Poll::Pending;
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Takes requests from what came. Whether there was one.
+    fn take(&mut self) -> Result<bool, LaneError> {
+        if self.input.is_empty() {
+            return Ok(false);
+        }
+        let (now, mut taken) = (self.terms.clock.now(), false);
+        while !self.tray.is_full() {
+            let Some(frame) = self.input.next(limits::PEER_FRAME_BYTES)? else { break };
+            taken = true;
+            self.terms.traffic.received.add(1);
+            if let Err(wait) = self.terms.allowance.request() {
+                self.terms.traffic.limited.add(1);
+                let Framed::<IgnoredAny> { id, .. } = codec::decode(frame)?;
+                self.tray.refuse(id, Refusal::Limited { retry_after_ms: whole_millis(wait) });
+                continue;
+            }
+            let request: Framed<Ask> = codec::decode(frame)?;
+            let deadline = self.came + Duration::from_millis(u64::from(request.left_ms.min(LONGEST_MS)));
+            if deadline > now {
+                self.tray.serve(request, deadline, frame.len());
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Reads once, unless as much as may be is under way, or the peer has sent more than it may. Whether anything came;
+    /// none if nothing will any more.
+    fn read(&mut self, task: &mut Context<'_>) -> Result<Option<bool>, LaneError> {
+        if self.tray.is_full() || !self.unpaid.pay(&self.terms, task) {
+            return Ok(Some(false));
+        }
+        match self.input.poll_fill(&mut self.stream, task)? {
+            Poll::Pending => Ok(Some(false)),
+            Poll::Ready(0) => Ok(None),
+            Poll::Ready(number) => {
+                self.came = self.terms.clock.now();
+                self.unpaid.bytes += number;
+                Ok(Some(true))
+            }
+        }
+    }
+
+    /// Writes what waits. Whether anything could be written.
+    fn write(&mut self, task: &mut Context<'_>) -> Result<bool, LaneError> {
+        let output = &mut self.tray.output;
+        let before = output.len();
+        match output.poll_drain(&mut self.stream, task) {
+            Poll::Ready(Err(error)) => Err(error.into()),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(output.len() < before),
+        }
+    }
+
+    /// Gives up what has waited too long. Whether it was time for that.
+    fn sweep(&mut self, task: &mut Context<'_>) -> bool {
+        let mut swept = false;
+        while self.beat.poll(self.tray.holds_memory() || self.input.holds_memory(), task) {
+            swept = true;
+            self.tray.forget(self.terms.clock.now());
+            if self.tray.served.is_empty() {
+                self.tray.output.rest();
+                self.input.rest();
+            }
+        }
+        swept
+    }
+
+    fn ended(&self) -> Result<(), LaneError> {
+        if self.input.is_empty() { Ok(()) } else { Err(LaneError::HungUp) }
+    }
+}
+
+impl Unpaid {
+    /// Whether the peer's allowance covers what was read. If not, the task is woken when it may.
+    fn pay(&mut self, terms: &Terms, task: &mut Context<'_>) -> bool {
+        loop {
+            if let Some(wait) = &mut self.wait {
+                if wait.as_mut().poll(task).is_pending() {
+                    return false;
+                }
+                self.wait = None;
+            }
+            match terms.allowance.bytes(self.bytes) {
+                Ok(rest) => {
+                    self.bytes = rest;
+                    return true;
+                }
+                Err(wait) => self.wait = Some(terms.clock.sleep(wait)),
+            }
+        }
+    }
+}
+
+impl Tray {
+    /// Whether no more may be taken: too much is under way, or the peer does not read its answers.
+    fn is_full(&self) -> bool {
+        self.served.len() >= limits::LANE_REQUESTS || self.bytes >= SERVED_BYTES || self.output.len() >= UNSENT_BYTES
+    }
+
+    fn holds_memory(&self) -> bool {
+        !self.served.is_empty() || self.output.holds_memory()
+    }
+
+    fn serve(&mut self, Framed { id, body, .. }: Framed<Ask>, deadline: Moment, bytes: usize) {
+        match self.router.ask(Serve { from: self.caller.clone(), ask: body, deadline }) {
+            Ok(pending) => {
+                self.served.push(Served { id, deadline, bytes, pending });
+                self.bytes += bytes;
+            }
+            Err(refused) => self.refuse(id, Refusal::Unavailable(refused.reason.to_string())),
+        }
+    }
+
+    /// Takes the answers that are there. Whether there was one.
+    fn collect(&mut self, task: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while self.output.len() < UNSENT_BYTES {
+            let Poll::Ready(Some((id, bytes, answer))) = self.served.poll_next_unpin(task) else { break };
+            any = true;
+            self.bytes -= bytes;
+            match answer {
+                Ok(answer) => self.answer(id, &answer),
+                Err(none) => self.refuse(id, Refusal::Unavailable(none.to_string())),
+            }
+        }
+        any
+    }
+
+    fn answer(&mut self, id: u64, answer: &Answer) {
+        if let Err(FrameError::TooLong { size, limit }) = self.output.push(&Framed { id, left_ms: 0, body: answer }) {
+            self.refuse(id, Refusal::TooBig { what: Cow::Borrowed("the answer"), size, limit });
+        }
+    }
+
+    fn refuse(&mut self, id: u64, refusal: Refusal) {
+        self.answer(id, &Answer::Refused(refusal));
+    }
+
+    /// Gives up the requests whose time is over: whoever asked has stopped waiting.
+    fn forget(&mut self, now: Moment) {
+        if self.served.iter().all(|served| served.deadline > now) {
+            return;
+        }
+        self.served = std::mem::take(&mut self.served).into_iter().filter(|served| served.deadline > now).collect();
+        self.bytes = self.served.iter().map(|served| served.bytes).sum();
+    }
+}
+
+/// Rounded up, so that whoever waits that long is served.
+fn whole_millis(wait: Duration) -> u64 {
+    wait.as_micros().div_ceil(1_000).max(1) as u64
+}

@@ -1,0 +1,326 @@
+//! The replicator: keeps as many copies of each object as there should be, on the nodes nearest to its key.
+//!
+//! It goes in rounds: each compares objects that this node stores with the nodes that should store them, sends what they
+//! lack, fetches what they have newer, and drops copies that are surplus. A round is about everything once in an interval
+//! and when somebody asks for it; about the objects concerned soon after the neighbours have changed; and about single
+//! objects whose copies were found missing. There is one round at a time; what is wished during a round makes the next one.
+//!
+//! It promises:
+//!
+//! - A copy is dropped only after all nodes that should hold the object have said that they do. They are nearer to its key
+//!   than this node, so that no two nodes drop their copies on each other's word.
+//! - Nothing lives longer for being copied: records travel as they are.
+//! - [`Settled`](comet_kernel::objects::Settled) is set once a round about everything has found, for each copy that this
+//!   node should hold, so many other nodes that one of them must know of every acknowledged put, and has fetched what they
+//!   had newer. A node that was away does not hand out stale copies after that. Objects that it lacks altogether come from
+//!   their other holders, who see it join; until then they are asked for at the others, like everything absent. A network
+//!   in which too few nodes answer is believed after [`SETTLING`] rounds, as waiting longer would not make it better.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `wishes`, `scope` | when the next round is, what it is about, and why |
+//! | `round`, `exchange`, `afar` | the walk, what is said to each peer, objects that are not stored here |
+//! | `plan`, `nearest`, `item` | what is to be done for one object |
+//! | `peers` | who is asked, and who has failed |
+//! | `answer`, `heard` | what peers compare with this node |
+
+mod afar;
+mod answer;
+mod exchange;
+mod heard;
+mod item;
+mod nearest;
+mod peers;
+mod plan;
+mod round;
+mod scope;
+#[cfg(test)]
+mod tests;
+mod wishes;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use comet_kernel::contract::aso::Refusal;
+use comet_kernel::contract::routing::{Drain, Replicate};
+use comet_kernel::supervisor::{ActorSpec, Child};
+use comet_kernel::{Actor, Context, Handler, Moment, Responder, Thread, Work};
+use futures::future::{AbortHandle, Aborted, abortable};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use self::answer::Answering;
+use self::heard::Heard;
+use self::round::{Outcome, Round};
+use self::scope::Scope;
+use self::wishes::Wishes;
+use crate::messages::{Changed, Compare, Mend};
+use crate::spec::Env;
+use crate::wire::Answer;
+
+/// Rounds after which this node passes for settled, even if too few others have answered.
+pub(crate) const SETTLING: u32 = 3;
+/// By up to this part of it, in percent, an interval is shorter by chance, so that nodes drift apart.
+const JITTER_PERCENT: u32 = 20;
+/// Every so many intervals, the round does not rely on what others say they have compared.
+const THOROUGH: u64 = 4;
+/// Comparisons of peers answered at once; more are refused for now. Each holds one frame.
+const COMPARISONS: usize = 64;
+
+/// The replicator's place in the tree: an actor named `replicator`.
+pub(crate) fn child(env: &Env, thread: &Thread) -> Child {
+    let shared = env.clone();
+    ActorSpec::new("replicator", thread, move || Ok(Replicator::new(&shared, StdRng::from_os_rng())))
+        .serves(&env.service.replicate)
+        .serves(&env.service.drain)
+        .serves(&env.changed)
+        .serves(&env.mend)
+        .serves(&env.compare)
+        .into()
+}
+
+/// Keeps objects replicated.
+#[derive(Debug)]
+pub(crate) struct Replicator {
+    env: Env,
+    random: StdRng,
+    heard: Rc<RefCell<Heard>>,
+    answering: Answering,
+    comparisons: usize,
+    wishes: Wishes,
+    /// The round under way.
+    running: Option<AbortHandle>,
+    /// When the next round about everything is due.
+    interval: Moment,
+    /// How many intervals have passed.
+    intervals: u64,
+    /// Rounds that were made to settle; none before this node has joined.
+    settling: Option<u32>,
+    /// When it looks at what is due next, if it has planned to.
+    glance: Option<Moment>,
+}
+
+impl Replicator {
+    fn new(env: &Env, random: StdRng) -> Self {
+        let now = env.kernel.clock.now();
+        let heard = Rc::new(RefCell::new(Heard::new(every(env), now)));
+        Replicator {
+            answering: Answering::new(env, &heard),
+            wishes: Wishes::none(Duration::from_millis(env.settings.dht.neighbour_delay_ms)),
+            env: env.clone(),
+            random,
+            heard,
+            comparisons: 0,
+            running: None,
+            interval: now,
+            intervals: 0,
+            settling: None,
+            glance: None,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.env.kernel.clock.now()
+    }
+
+    /// Begins the round that is due, if none is under way, and plans when to look again.
+    fn turn(&mut self, context: &mut Context<Self>) {
+        let now = self.now();
+        if self.glance.is_some_and(|glance| glance <= now) {
+            self.glance = None;
+        }
+        if self.running.is_some() {
+            return;
+        }
+        if self.interval <= now {
+            self.intervals += 1;
+            self.wishes.everything(self.intervals.is_multiple_of(THOROUGH), true, now);
+            self.plan_interval();
+        }
+        match self.wishes.due() {
+            Some(due) if due <= now => self.begin(context),
+            due => self.plan(due.unwrap_or(self.interval).min(self.interval), context),
+        }
+    }
+
+    fn plan(&mut self, at: Moment, context: &mut Context<Self>) {
+        if self.glance.is_none_or(|glance| glance > at) {
+            self.glance = Some(at);
+            context.after(&self.env.kernel.clock, at.since(self.now()), Self::turn);
+        }
+    }
+
+    fn plan_interval(&mut self) {
+        let percent = 100 - self.random.random_range(0..=JITTER_PERCENT);
+        self.interval = self.now() + every(&self.env) * percent / 100;
+    }
+
+    fn begin(&mut self, context: &mut Context<Self>) {
+        let (scope, waiting) = self.wishes.take();
+        let settles = scope.thorough && self.settling.is_some();
+        let Some(round) = self.round(scope, &Rc::default()) else {
+            // Without a place of its own this node has no neighbours yet.
+            answer(waiting);
+            if self.settling.is_some() {
+                let now = self.now();
+                self.wishes.everything(true, false, now);
+            }
+            return self.turn(context);
+        };
+        let (round, handle) = abortable(round.run());
+        self.running = Some(handle);
+        context.then(round, move |replicator, outcome, context| match outcome {
+            Ok(outcome) => {
+                answer(waiting);
+                replicator.running = None;
+                replicator.conclude(outcome, settles);
+                replicator.turn(context);
+            }
+            // Something else has taken its place. It is made up for later.
+            Err(Aborted) => {
+                let now = replicator.now();
+                replicator.wishes.everything(true, false, now);
+                for responder in waiting {
+                    replicator.wishes.answered(responder, now);
+                }
+            }
+        });
+    }
+
+    fn round(&self, scope: Scope, handed: &Rc<Cell<u64>>) -> Option<Round> {
+        let own = self.env.service.neighbours.own()?;
+        Some(Round::new(&self.env, &own.id, scope, &self.heard, handed))
+    }
+
+    fn conclude(&mut self, outcome: Outcome, settles: bool) {
+        let now = self.now();
+        tracing::debug!(?outcome, "a round of replication is over");
+        if !outcome.complete {
+            self.wishes.everything(true, false, now);
+        } else if settles {
+            self.settle(&outcome);
+        }
+        for key in outcome.later {
+            self.wishes.name(key, now);
+        }
+    }
+
+    /// Counts a thorough round towards this node's being settled.
+    fn settle(&mut self, outcome: &Outcome) {
+        let Some(rounds) = &mut self.settling else { return };
+        *rounds += 1;
+        if outcome.unsure == 0 || *rounds >= SETTLING {
+            tracing::info!(unsure = outcome.unsure, "this node's copies are as new as its neighbours'");
+            self.settling = None;
+            self.env.service.settled.set(true);
+        } else {
+            let now = self.now();
+            self.wishes.everything(true, false, now);
+        }
+    }
+
+    /// This node has joined the network: what it stores may be behind.
+    fn join(&mut self) {
+        if self.settling.is_none() && !self.env.service.settled.is_set() {
+            self.settling = Some(0);
+            let now = self.now();
+            self.wishes.everything(true, true, now);
+        }
+    }
+
+    /// Hands everything over, in place of whatever is under way.
+    fn drain(&mut self, responder: Responder<u64>, context: &mut Context<Self>) {
+        let handed = Rc::<Cell<u64>>::default();
+        let Some(round) = self.round(Scope::draining(), &handed) else { return responder.answer(0) };
+        let limit = Duration::from_secs(self.env.settings.dht.drain_seconds);
+        let clock = self.env.kernel.clock.clone();
+        let (round, handle) = abortable(async move { clock.timeout(limit, round.run()).await });
+        if let Some(former) = self.running.replace(handle) {
+            former.abort();
+        }
+        context.then(round, move |replicator, outcome, context| {
+            let in_time = matches!(outcome, Ok(Some(_)));
+            tracing::info!(objects = handed.get(), in_time, "objects were handed over to other nodes");
+            responder.answer(handed.get());
+            if outcome.is_ok() {
+                replicator.running = None;
+                replicator.turn(context);
+            }
+        });
+    }
+}
+
+fn answer(waiting: Vec<Responder<()>>) {
+    for responder in waiting {
+        responder.answer(());
+    }
+}
+
+/// How long from one round about everything to the next.
+fn every(env: &Env) -> Duration {
+    Duration::from_secs(env.settings.dht.replicate_interval_seconds)
+}
+
+impl Actor for Replicator {
+    fn started(&mut self, context: &mut Context<Self>) {
+        self.env.service.settled.set(false);
+        self.plan_interval();
+        // Whoever takes the place of a replicator that failed is not told again that this node has joined.
+        if self.env.joined.load(Ordering::Acquire) {
+            self.join();
+        }
+        self.turn(context);
+    }
+}
+
+impl Handler<Replicate> for Replicator {
+    fn handle(&mut self, _: Replicate, responder: Responder<()>, context: &mut Context<Self>) {
+        let now = self.now();
+        self.wishes.answered(responder, now);
+        self.turn(context);
+    }
+}
+
+impl Handler<Drain> for Replicator {
+    fn handle(&mut self, _: Drain, responder: Responder<u64>, context: &mut Context<Self>) {
+        self.drain(responder, context);
+    }
+}
+
+impl Handler<Changed> for Replicator {
+    fn handle(&mut self, changed: Changed, responder: Responder<()>, context: &mut Context<Self>) {
+        let now = self.now();
+        if changed.joined_network {
+            self.join();
+        }
+        self.wishes.change(changed, now);
+        responder.answer(());
+        self.turn(context);
+    }
+}
+
+impl Handler<Mend> for Replicator {
+    fn handle(&mut self, mend: Mend, responder: Responder<()>, context: &mut Context<Self>) {
+        let now = self.now();
+        self.wishes.name(mend.key, now);
+        responder.answer(());
+        self.turn(context);
+    }
+}
+
+impl Handler<Compare> for Replicator {
+    fn handle(&mut self, compare: Compare, responder: Responder<Answer>, context: &mut Context<Self>) {
+        if self.comparisons >= COMPARISONS {
+            let refusal = Refusal::Unavailable("too many comparisons are under way; try again".to_owned());
+            return responder.answer(Answer::Refused(refusal));
+        }
+        self.comparisons += 1;
+        let answer = self.answering.clone().answer(compare.from, compare.items);
+        context.then(answer, |replicator, answer, _| {
+            replicator.comparisons -= 1;
+            responder.answer(answer);
+        });
+    }
+}

@@ -1,0 +1,239 @@
+//! Requests of peers: each is checked, then put to this node's own copy.
+//!
+//! The transport has proven who the peer is, and nothing else. A change must say who made it, and carry that node's
+//! signature if it is not the peer itself; it must not come from the future, nor make somebody else an owner; and what one
+//! node's puts take here is bounded.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use comet_kernel::contract::aso::{Arrived, Refusal};
+use comet_kernel::contract::library::Describe;
+use comet_kernel::provenance::Removal;
+use comet_kernel::{Caller, Key, NodeId, Record, Request, ScriptHash, UnixMillis, Value, limits};
+
+use super::net::{Net, seen_as};
+use super::quota::size;
+use super::script::as_put;
+use super::sign::{self, Forgery};
+use super::{here, script, unavailable};
+use crate::messages::{Compare, Serve};
+use crate::wire::{Answer, Ask, Asker, Node, Place, Stamp};
+
+/// The most nodes that a peer is told of at once: as many as a bucket of Kademlia holds.
+const NODES: usize = 20;
+/// The longest name of a gateway's user, and the longest address of a client, in bytes.
+const NAME_BYTES: usize = 256;
+
+/// Serves a request of a peer.
+pub(super) async fn serve(net: Rc<Net>, serve: Serve) -> Answer {
+    let Serve { from, ask, deadline } = serve;
+    if net.clock().now() >= deadline {
+        return Answer::Refused(unavailable("the request came too late"));
+    }
+    let request = Request::until(deadline);
+    match ask {
+        Ask::Compare { items } => compare(&net, from, items).await,
+        Ask::Script { hash } => source(&net, hash).await,
+        Ask::Nearest { place, n } => nearest(&net, place, n),
+        Ask::Arrive { key, record } => arrive(&net, from, key, record, request).await.unwrap_or_else(Answer::Refused),
+        Ask::Copy { .. } => copy(&net, ask, from, request).await,
+        ask => call(&net, from, ask, request).await.unwrap_or_else(Answer::Refused),
+    }
+}
+
+/// A question or a change on behalf of somebody.
+async fn call(net: &Rc<Net>, from: Arc<Caller>, ask: Ask, request: Request) -> Result<Answer, Refusal> {
+    let nobody = Asker::default();
+    let asker = asker(&ask).unwrap_or(&nobody);
+    check_asker(asker)?;
+    let caused = asker.caused;
+    let is_plain = asker.user.is_none() && asker.client == from.client;
+    let caller = if is_plain { from.clone() } else { Arc::new(seen_as(Caller::clone(&from), asker)) };
+    check_change(net, &ask, &from.id)?;
+    let Some(change) = Change::of(&ask) else {
+        return Ok(here::ask(net, ask, caller, request.caused_by(caused)).await);
+    };
+    net.quota.borrow().check(&change.by, change.bytes)?;
+    if let Some(hash) = change.script {
+        script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
+    }
+    let answer = here::ask(net, ask, caller, request.caused_by(caused)).await;
+    if let Answer::Stored { former } | Answer::Removed { former } = &answer {
+        change.count(net, former.as_deref());
+    }
+    Ok(answer)
+}
+
+/// What a change of a peer means for its quota and for the library.
+struct Change {
+    key: Key,
+    by: Arc<str>,
+    version: u64,
+    /// What it puts.
+    bytes: u64,
+    script: Option<ScriptHash>,
+}
+
+impl Change {
+    fn of(ask: &Ask) -> Option<Self> {
+        let (key, stamp, bytes) = match ask {
+            Ask::Put { key, value, stamp, .. } | Ask::Revise { key, value: Some(value), stamp, .. } => {
+                (key, stamp, size(key, value))
+            }
+            Ask::Remove { key, stamp, .. } => (key, stamp, 0),
+            _ => return None,
+        };
+        // Where a revision goes, the script is already.
+        let script = stamp.provenance.script.filter(|_| matches!(ask, Ask::Put { .. }));
+        Some(Change { key: key.clone(), by: stamp.provenance.by.clone(), version: stamp.version, bytes, script })
+    }
+
+    /// A change that came too late has changed nothing.
+    fn count(&self, net: &Net, former: Option<&Record>) {
+        if former.is_none_or(|former| former.version < self.version) {
+            net.quota.borrow_mut().replaced(&self.key, &self.by, self.bytes, former);
+        }
+    }
+}
+
+fn asker(ask: &Ask) -> Option<&Asker> {
+    match ask {
+        Ask::Get { asker, .. } | Ask::Put { asker, .. } | Ask::Revise { asker, .. } | Ask::Remove { asker, .. } => {
+            Some(asker)
+        }
+        _ => None,
+    }
+}
+
+fn check_asker(asker: &Asker) -> Result<(), Refusal> {
+    if asker.caused > limits::SIGNED_CAUSATION {
+        return Err(Refusal::Forbidden("more objects stand behind the request than may".into()));
+    }
+    let longest = asker.client.len().max(asker.user.as_ref().map_or(0, |user| user.len()));
+    if longest > NAME_BYTES {
+        return Err(Refusal::TooBig { what: "the name of who asks".into(), size: longest, limit: NAME_BYTES });
+    }
+    Ok(())
+}
+
+/// Whether a change was made as it says. What it says becomes a record, and the record is checked.
+fn check_change(net: &Net, ask: &Ask, from: &str) -> Result<(), Refusal> {
+    let (key, value, stamp, script) = match ask {
+        Ask::Put { key, value, stamp, script, .. } => (key, value, stamp, script.as_ref().map(|it| it.hash)),
+        Ask::Remove { key, stamp, .. } => (key, &Value::Nil, stamp, None),
+        Ask::Revise { key, value, stamp, .. } => {
+            (key, value.as_ref().unwrap_or(&Value::Nil), stamp, stamp.provenance.script)
+        }
+        _ => return Ok(()),
+    };
+    net.saw(stamp.version);
+    let checked = check_stamp(key, value, stamp, script, from, net.unix()).and_then(|()| match ask {
+        // It tells a part of the record only: nobody but who made it could check that.
+        Ask::Revise { .. } if *stamp.provenance.by != *from => Err(Forgery::Signature),
+        Ask::Remove { .. } => check_removal(stamp, net.unix()),
+        _ => stamp.provenance.removed.is_none().then_some(()).ok_or(Forgery::Altered),
+    });
+    net.counted(key, from, checked).map_err(forbidden)?;
+    check_size(value)
+}
+
+fn check_stamp(
+    key: &Key,
+    value: &Value,
+    stamp: &Stamp,
+    script: Option<ScriptHash>,
+    from: &str,
+    now: UnixMillis,
+) -> Result<(), Forgery> {
+    if script != stamp.provenance.script {
+        return Err(Forgery::Altered);
+    }
+    let signs_itself = *stamp.provenance.by == *from;
+    let value = if signs_itself { Value::Nil } else { value.clone() };
+    let (expires, owner) = (stamp.expires, stamp.owner.clone());
+    let record = Record { expires, owner, ..Record::plain(stamp.version, value) };
+    sign::check_claim(key, &record, &stamp.provenance, from, now)
+}
+
+/// A tombstone reaches everywhere, and does not stay for ever.
+fn check_removal(stamp: &Stamp, now: UnixMillis) -> Result<(), Forgery> {
+    let longest = now.0.saturating_add(limits::TOMBSTONE_SECONDS * 1_000 + limits::CLOCK_SKEW_MS);
+    let ends = stamp.expires.is_some_and(|end| end.0 <= longest);
+    let everywhere = stamp.provenance.removed == Some(Removal::Everywhere);
+    (ends && everywhere).then_some(()).ok_or(Forgery::Altered)
+}
+
+fn check_size(value: &Value) -> Result<(), Refusal> {
+    let size = value.encoded_size();
+    let limit = limits::VALUE_BYTES;
+    // The few bytes of MessagePack's own heads are not the client's concern.
+    if size > limit + 16 {
+        return Err(Refusal::TooBig { what: "the value".into(), size, limit });
+    }
+    Ok(())
+}
+
+fn forbidden(forgery: Forgery) -> Refusal {
+    Refusal::Forbidden(forgery.to_string().into())
+}
+
+/// A copy that a peer stores. It is seldom the signer.
+async fn arrive(
+    net: &Rc<Net>,
+    from: Arc<Caller>,
+    key: Key,
+    mut record: Arc<Record>,
+    request: Request,
+) -> Result<Answer, Refusal> {
+    net.saw(record.version);
+    let checked = sign::check(&key, &record, &from.id, net.unix());
+    net.counted(&key, &from.id, checked).map_err(forbidden)?;
+    check_size(&record.value)?;
+    let by = record.provenance.as_ref().map(|provenance| (provenance.by.clone(), provenance.script));
+    let (by, hash) = by.ok_or_else(|| forbidden(Forgery::Unsigned))?;
+    let bytes = super::quota::size_of(&key, &record);
+    net.quota.borrow().check(&by, bytes)?;
+    if let Some(hash) = hash {
+        script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
+        if record.active.as_ref().is_some_and(|active| active.script.hash != hash) {
+            as_put(Arc::make_mut(&mut record));
+        }
+    }
+    let answer = here::ask(net, Ask::Arrive { key: key.clone(), record }, from, request).await;
+    if answer == Answer::Arrived(Arrived::Taken) {
+        net.env.tally.copies_taken.add(1);
+        net.quota.borrow_mut().replaced(&key, &by, bytes, None);
+    }
+    Ok(answer)
+}
+
+/// What is here for others: the tombstone of a copy that removed itself is about this node alone.
+async fn copy(net: &Net, ask: Ask, from: Arc<Caller>, request: Request) -> Answer {
+    match here::ask(net, ask, from, request).await {
+        Answer::Record(record) if record.removed() == Some(Removal::Here) => Answer::Absent,
+        answer => answer,
+    }
+}
+
+async fn compare(net: &Net, from: Arc<Caller>, items: Vec<crate::wire::Item>) -> Answer {
+    match net.env.compare.call(Compare { from, items }).await {
+        Ok(answer) => answer,
+        Err(error) => Answer::Refused(Refusal::Unavailable(error.to_string())),
+    }
+}
+
+async fn source(net: &Net, hash: ScriptHash) -> Answer {
+    match net.env.aso.describe.call(Describe { hash }).await {
+        Ok(Ok(known)) => Answer::Source(known.map(|script| script.source)),
+        Ok(Err(error)) => Answer::Refused(Refusal::Unavailable(error.to_string())),
+        Err(error) => Answer::Refused(Refusal::Unavailable(error.to_string())),
+    }
+}
+
+fn nearest(net: &Net, place: Place, n: u8) -> Answer {
+    let nodes = net.env.service.neighbours.nearest(&place.0, usize::from(n).min(NODES));
+    let named =
+        nodes.iter().map(|node| Node { id: node.id.as_str().into(), ip: node.ip, port: node.port, quic: false });
+    Answer::Nodes(named.collect())
+}

@@ -1,0 +1,216 @@
+//! Signatures: this node signs what is put through it, and finds out whether what others send was put as they say.
+
+use std::sync::Arc;
+
+use comet_kernel::provenance::{Removal, Signature};
+use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+use super::versions::is_timely;
+
+/// What stands before the public key in the bytes of an Ed25519 peer id: see [`NodeId::from_public_key`].
+const PEER_ID_HEAD: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+/// Signs for this node.
+#[derive(Debug)]
+pub(super) struct Signer {
+    secret: SigningKey,
+    own: NodeId,
+    by: Arc<str>,
+}
+
+/// What a change says of itself besides its value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Terms {
+    pub script: Option<ScriptHash>,
+    pub replicas: Option<u8>,
+    pub removed: Option<Removal>,
+}
+
+/// Why a record is not taken from the node that sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Forgery {
+    #[error("the record does not say who put it")]
+    Unsigned,
+    #[error("the signature is not that of the node which is said to have put it")]
+    Signature,
+    #[error("the record is not what was signed: a script was added or taken away")]
+    Altered,
+    #[error("the owner is not of the node which is said to have put it")]
+    Owner,
+    #[error("the version is from the future; is the clock of the node right?")]
+    Future,
+}
+
+impl Signer {
+    pub(super) fn new(secret: &[u8; 32]) -> Self {
+        let secret = SigningKey::from_bytes(secret);
+        let own = NodeId::from_public_key(secret.verifying_key().as_bytes());
+        Signer { secret, by: own.as_str().into(), own }
+    }
+
+    /// The node that signs.
+    pub(super) fn node(&self) -> &NodeId {
+        &self.own
+    }
+
+    /// The same, as it stands in signatures.
+    pub(super) fn by(&self) -> &Arc<str> {
+        &self.by
+    }
+
+    /// Signs a record that this node puts.
+    pub(super) fn sign(&self, key: &Key, record: &Record, terms: Terms) -> Provenance {
+        let Terms { script, replicas, removed } = terms;
+        let signature = Signature([0; 64]);
+        let mut provenance = Provenance { by: self.by.clone(), signature, script, replicas, removed };
+        let claim = Provenance::claim(key, record, &provenance);
+        provenance.signature = Signature(self.secret.sign(&claim).to_bytes());
+        provenance
+    }
+}
+
+/// Whether a record that `sender` has sent was put as it says. What the signer itself sends needs no signature: the
+/// transport has proven who it is.
+pub(super) fn check(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), Forgery> {
+    let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
+    if provenance.script.is_some() != record.active.is_some() || provenance.removed == Some(Removal::Here) {
+        return Err(Forgery::Altered);
+    }
+    check_claim(key, record, provenance, sender, now)
+}
+
+/// As [`check`], for the stamp of an object with a script, without its value.
+pub(super) fn check_script(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), Forgery> {
+    let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
+    if provenance.script.is_none() || provenance.removed.is_some() || record.expired(now) {
+        return Err(Forgery::Altered);
+    }
+    check_claim(key, record, provenance, sender, now)
+}
+
+/// As [`check`], for what is not a whole record yet.
+pub(super) fn check_claim(
+    key: &Key,
+    record: &Record,
+    provenance: &Provenance,
+    sender: &str,
+    now: UnixMillis,
+) -> Result<(), Forgery> {
+    if !is_timely(record.version, now) {
+        return Err(Forgery::Future);
+    }
+    if !record.owner.as_deref().is_none_or(|owner| is_of(owner, &provenance.by)) {
+        return Err(Forgery::Owner);
+    }
+    if *provenance.by == *sender {
+        return Ok(());
+    }
+    let signature = ed25519_dalek::Signature::from_bytes(&provenance.signature.0);
+    let claim = Provenance::claim(key, record, provenance);
+    let public = public_key(&provenance.by).ok_or(Forgery::Signature)?;
+    public.verify_strict(&claim, &signature).map_err(|_| Forgery::Signature)
+}
+
+/// Whether somebody is the node, or a user of its gateway.
+fn is_of(somebody: &str, node: &str) -> bool {
+    somebody.strip_prefix(node).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The place of the node with this peer id, if it is one.
+pub(super) fn place(peer: &str) -> Option<[u8; 32]> {
+    Some(Sha256::digest(decode(peer)?).into())
+}
+
+fn public_key(peer: &str) -> Option<VerifyingKey> {
+    let bytes = decode(peer)?;
+    let key = bytes.strip_prefix(&PEER_ID_HEAD)?;
+    VerifyingKey::from_bytes(key.try_into().ok()?).ok()
+}
+
+fn decode(peer: &str) -> Option<[u8; 38]> {
+    let mut bytes = [0; 38];
+    let length = bs58::decode(peer).onto(&mut bytes).ok()?;
+    (length == bytes.len()).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comet_kernel::Value;
+    use comet_kernel::record::{Active, ScriptRef};
+
+    const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn key() -> Key {
+        Key::new(b"k").expect("short")
+    }
+
+    fn signed(change: impl FnOnce(&mut Record), terms: Terms) -> Record {
+        let signer = Signer::new(&[7; 32]);
+        let mut record = Record::plain(NOW.0 << 16, Value::from("v"));
+        change(&mut record);
+        record.provenance = Some(Box::new(signer.sign(&key(), &record, terms)));
+        record
+    }
+
+    #[test]
+    fn what_was_signed_is_taken_from_anyone_and_nothing_else_is() {
+        let record = signed(|_| (), Terms::default());
+        assert_eq!(check(&key(), &record, "somebody", NOW), Ok(()));
+        let other = Record { value: Value::from("w"), ..record.clone() };
+        assert_eq!(check(&key(), &other, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key().child(1), &record, "somebody", NOW), Err(Forgery::Signature));
+        let unsigned = Record { provenance: None, ..record.clone() };
+        assert_eq!(check(&key(), &unsigned, "somebody", NOW), Err(Forgery::Unsigned));
+    }
+
+    #[test]
+    fn nobody_can_say_that_another_node_has_put_something() {
+        let mut record = signed(|_| (), Terms::default());
+        let other = Signer::new(&[8; 32]);
+        record.provenance.as_mut().expect("signed").by = other.node().as_str().into();
+        assert_eq!(check(&key(), &record, "somebody", NOW), Err(Forgery::Signature));
+        record.provenance.as_mut().expect("signed").by = "no peer id".into();
+        assert_eq!(check(&key(), &record, "somebody", NOW), Err(Forgery::Signature));
+    }
+
+    #[test]
+    fn a_script_can_neither_be_added_nor_taken_away() {
+        let script = ScriptRef { hash: ScriptHash::of("x"), follows: None };
+        let active = Active { script, state: Value::Nil, timer: None, quarantined: false };
+        let mut added = signed(|_| (), Terms::default());
+        added.active = Some(Box::new(active));
+        assert_eq!(check(&key(), &added, "somebody", NOW), Err(Forgery::Altered));
+        let taken = signed(|_| (), Terms { script: Some(ScriptHash::of("x")), ..Terms::default() });
+        assert_eq!(check(&key(), &taken, "somebody", NOW), Err(Forgery::Altered));
+    }
+
+    #[test]
+    fn an_owner_is_the_signer_or_one_of_its_users() {
+        let node = Signer::new(&[7; 32]).node().to_string();
+        let owned = |owner: String| signed(|record| record.owner = Some(owner.into()), Terms::default());
+        assert_eq!(check(&key(), &owned(node.clone()), "somebody", NOW), Ok(()));
+        assert_eq!(check(&key(), &owned(format!("{node}/alice")), "somebody", NOW), Ok(()));
+        for owner in ["alice".to_owned(), format!("{node}alice"), Signer::new(&[8; 32]).node().to_string()] {
+            assert_eq!(check(&key(), &owned(owner), "somebody", NOW), Err(Forgery::Owner));
+        }
+    }
+
+    #[test]
+    fn a_version_from_the_future_is_refused_even_from_its_signer() {
+        let record = signed(|record| record.version = (NOW.0 + 600_000) << 16, Terms::default());
+        let by = Signer::new(&[7; 32]).node().to_string();
+        assert_eq!(check(&key(), &record, &by, NOW), Err(Forgery::Future));
+    }
+
+    #[test]
+    fn a_place_is_worked_out_from_the_bytes_of_a_peer_id() {
+        let id = NodeId::from_public_key(&[7; 32]);
+        let mut bytes = PEER_ID_HEAD.to_vec();
+        bytes.extend([7; 32]);
+        assert_eq!(place(id.as_str()), Some(Sha256::digest(&bytes).into()));
+        assert_eq!(place("nobody"), None);
+    }
+}

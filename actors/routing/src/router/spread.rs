@@ -1,0 +1,56 @@
+//! Spreading: a change goes to all nodes of its key at once, and is answered when a quorum has spoken.
+
+use std::rc::Rc;
+
+use comet_kernel::Key;
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
+
+use super::Outcome;
+use super::net::{Behalf, Failure, Net, Replica};
+use super::votes::Votes;
+use crate::wire::{Answer, Ask};
+
+type Said = (Replica, Result<Answer, Failure>);
+
+/// Sends a change to these nodes. `votes` may have the answers of others already.
+pub(super) async fn spread(
+    net: Rc<Net>,
+    behalf: Rc<Behalf>,
+    key: Key,
+    ask: Ask,
+    replicas: Vec<Replica>,
+    mut votes: Votes,
+) -> Outcome {
+    let mut running: FuturesUnordered<LocalBoxFuture<'static, Said>> = FuturesUnordered::new();
+    for replica in replicas {
+        let (net, behalf, ask) = (net.clone(), behalf.clone(), ask.clone());
+        running.push(Box::pin(async move {
+            let answer = net.ask(&replica, ask, &behalf).await;
+            (replica, answer)
+        }));
+    }
+    while !votes.are_enough() {
+        let Some((replica, answer)) = running.next().await else { break };
+        votes.count(&replica, answer);
+    }
+    show(&net, &key, &mut votes);
+    let (reply, stored) = (votes.verdict(), votes.have_stored());
+    let rest = async move {
+        while let Some((replica, answer)) = running.next().await {
+            votes.count(&replica, answer);
+        }
+        if votes.need_mending() {
+            net.mend(&key);
+        }
+    };
+    Outcome { reply, stored, rest: Some(Box::pin(rest)) }
+}
+
+/// What a peer says is or was there is shown to a client only if it was put as it says.
+fn show(net: &Net, key: &Key, votes: &mut Votes) {
+    for shown in [&mut votes.former, &mut votes.present] {
+        *shown = shown.take().filter(|(record, replica)| net.may_show(key, record, replica));
+    }
+}

@@ -1,0 +1,11 @@
+//! Routers among fakes: a swarm that carries requests within the process, and the shard of a trial.
+
+mod acting;
+mod changing;
+mod editing;
+mod getting;
+mod lying;
+mod scripts;
+mod serving;
+mod swarm;
+mod world;

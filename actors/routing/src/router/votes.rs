@@ -1,0 +1,198 @@
+//! What the replicas of a key say to a change, and what that comes to.
+
+use std::sync::Arc;
+
+use comet_kernel::Record;
+use comet_kernel::contract::aso::{Refusal, Reply};
+
+use super::change::Mark;
+use super::net::{Failure, Replica};
+use crate::wire::Answer;
+
+/// The answers to one change, as they come.
+#[derive(Debug)]
+pub(super) struct Votes {
+    wanted: usize,
+    stored: usize,
+    /// Those that have something newer, as they say.
+    late: usize,
+    kept: usize,
+    refusals: Vec<(Refusal, usize)>,
+    failed: usize,
+    /// The newest record that was replaced, and who said so.
+    pub former: Option<(Arc<Record>, Replica)>,
+    /// What is there instead, and who said so.
+    pub present: Option<(Arc<Record>, Replica)>,
+    /// What tells the change from others.
+    mark: Mark,
+    /// The version that the change makes, if it is for one version only.
+    revision: Option<u64>,
+    removes: bool,
+}
+
+impl Votes {
+    /// Decides with so many answers.
+    pub(super) fn new(wanted: usize, mark: Mark) -> Self {
+        Votes {
+            wanted,
+            mark,
+            stored: 0,
+            late: 0,
+            kept: 0,
+            refusals: Vec::new(),
+            failed: 0,
+            former: None,
+            present: None,
+            revision: None,
+            removes: false,
+        }
+    }
+
+    /// For a change of one version to another: a node that has a newer one is past it, and one that has an older one has
+    /// missed something, and has no say.
+    pub(super) fn of_a_revision(mut self, version: u64) -> Self {
+        self.revision = Some(version);
+        self
+    }
+
+    /// For a removal.
+    pub(super) fn of_a_removal(mut self) -> Self {
+        self.removes = true;
+        self
+    }
+
+    pub(super) fn count(&mut self, replica: &Replica, answer: Result<Answer, Failure>) {
+        match answer {
+            Ok(Answer::Stored { former } | Answer::Removed { former }) => {
+                let late = former.as_ref().is_some_and(|former| self.mark.is_beaten_by(former));
+                *if late { &mut self.late } else { &mut self.stored } += 1;
+                self.note(former, replica);
+            }
+            Ok(Answer::Kept { present }) => match self.revision {
+                Some(version) if present.as_ref().is_some_and(|present| present.version > version) => self.stored += 1,
+                Some(_) => self.failed += 1,
+                None => {
+                    self.kept += 1;
+                    self.present = self.present.take().or(present.map(|record| (record, replica.clone())));
+                }
+            },
+            Ok(Answer::Refused(refusal)) => match self.refusals.iter_mut().find(|(known, _)| *known == refusal) {
+                Some((_, number)) => *number += 1,
+                None => self.refusals.push((refusal, 1)),
+            },
+            Ok(_) | Err(_) => self.failed += 1,
+        }
+    }
+
+    fn note(&mut self, former: Option<Arc<Record>>, replica: &Replica) {
+        let Some(former) = former else { return };
+        // Of equals this node's own is preferred: it needs no check.
+        let rank = |record: &Record, replica: &Replica| (record.version, *replica == Replica::Here);
+        if self.former.as_ref().is_none_or(|(known, of)| rank(known, of) < rank(&former, replica)) {
+            self.former = Some((former, replica.clone()));
+        }
+    }
+
+    fn refused(&self) -> usize {
+        self.refusals.iter().map(|(_, number)| number).sum()
+    }
+
+    /// Whether enough have answered. Some that say they have something newer may lie: the others are waited for.
+    pub(super) fn are_enough(&self) -> bool {
+        self.stored + self.kept + self.refused() >= self.wanted || self.late >= self.wanted
+    }
+
+    /// Whether a quorum has stored the change, whatever others have that is newer.
+    pub(super) fn have_stored(&self) -> bool {
+        self.stored >= self.wanted
+    }
+
+    /// Whether the replicas are not in one state, or some may lack the change.
+    pub(super) fn need_mending(&self) -> bool {
+        self.stored > 0 && self.failed + self.late + self.kept + self.refused() > 0
+    }
+
+    /// What most of them say. Where as many say otherwise the change is not called stored: what is acknowledged must hold.
+    pub(super) fn verdict(&self) -> Result<Reply, Refusal> {
+        if self.stored + self.late + self.kept + self.refused() < self.wanted {
+            return Err(Refusal::NoQuorum { stored: self.stored, wanted: self.wanted });
+        }
+        let most = self.refusals.iter().max_by_key(|(_, number)| *number);
+        match most {
+            Some((refusal, number)) if *number >= self.stored + self.late && *number >= self.kept => {
+                Err(refusal.clone())
+            }
+            _ if self.kept >= self.stored + self.late => {
+                Ok(Reply::Kept { present: self.present.as_ref().map(|(record, _)| record.clone()) })
+            }
+            _ => {
+                let former = self.former.as_ref().map(|(record, _)| record.clone());
+                Ok(if self.removes { Reply::Removed { former } } else { Reply::Stored { former } })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comet_kernel::Value;
+
+    /// None stands for a failure.
+    fn votes(answers: impl IntoIterator<Item = Option<Answer>>) -> Votes {
+        let mut votes = Votes::new(3, Mark { version: u64::MAX, by: "me".into() });
+        for answer in answers {
+            votes.count(&Replica::Here, answer.ok_or(Failure::Senseless));
+        }
+        votes
+    }
+
+    const STORED: Option<Answer> = Some(Answer::Stored { former: None });
+    const KEPT: Option<Answer> = Some(Answer::Kept { present: None });
+
+    fn thrown(text: &str) -> Answer {
+        Answer::Refused(Refusal::Thrown(text.to_owned()))
+    }
+
+    #[test]
+    fn failures_have_no_say() {
+        let few = votes([STORED, None, STORED, None]);
+        assert_eq!(few.verdict().expect_err("two are too few"), Refusal::NoQuorum { stored: 2, wanted: 3 });
+        assert!(few.need_mending());
+        assert!(matches!(votes([STORED, None, STORED, STORED]).verdict(), Ok(Reply::Stored { .. })));
+    }
+
+    #[test]
+    fn the_majority_of_a_quorum_decides() {
+        assert!(matches!(votes([STORED, KEPT, STORED]).verdict(), Ok(Reply::Stored { .. })));
+        assert!(matches!(votes([KEPT, STORED, KEPT]).verdict(), Ok(Reply::Kept { .. })));
+        let refusals = votes([Some(thrown("a")), Some(thrown("b")), Some(thrown("b"))]);
+        assert_eq!(refusals.verdict().expect_err("refused"), Refusal::Thrown("b".to_owned()));
+        assert!(matches!(votes([STORED, KEPT, Some(thrown("a"))]).verdict(), Err(Refusal::Thrown(_))));
+    }
+
+    #[test]
+    fn one_that_says_it_has_something_newer_stands_for_itself_alone() {
+        let newer = || {
+            let former = Some(Arc::new(Record::plain(u64::MAX, Value::Nil)));
+            Some(Answer::Stored { former })
+        };
+        assert!(!votes([newer(), STORED, STORED]).are_enough());
+        assert!(!votes([newer(), STORED, STORED]).have_stored());
+        assert!(votes([newer(), STORED, STORED, STORED]).have_stored());
+        assert!(votes([newer(), newer(), newer()]).are_enough());
+        assert!(matches!(votes([newer(), newer(), STORED]).verdict(), Ok(Reply::Stored { former: Some(_) })));
+    }
+
+    #[test]
+    fn the_newest_former_is_told() {
+        let former = |version| {
+            let record = Record::plain(version, Value::Int(version as i64));
+            Some(Answer::Stored { former: Some(Arc::new(record)) })
+        };
+        let Ok(Reply::Stored { former: Some(former) }) = votes([former(1), former(3), former(2)]).verdict() else {
+            panic!("stored");
+        };
+        assert_eq!(former.version, 3);
+    }
+}

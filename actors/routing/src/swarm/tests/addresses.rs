@@ -1,0 +1,112 @@
+//! How nodes find each other by addresses of all sorts, and whom they do not want.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+use super::node::Node;
+use super::*;
+
+/// Both ask each other.
+async fn assert_connected(one: &Node, two: &Node) {
+    eventually("both know each other", || one.knows(two) && two.knows(one)).await;
+    assert_eq!(two.ask(one).await, Ok(said(two)));
+    assert_eq!(one.ask(two).await, Ok(said(one)));
+}
+
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        println!("skipped: needs IPv6");
+    }
+    has
+}
+
+/// Whether what is sent to everybody in the local network comes back.
+fn has_multicast() -> bool {
+    let heard = || -> std::io::Result<usize> {
+        let (group, socket) = (Ipv4Addr::new(224, 0, 0, 251), UdpSocket::bind("0.0.0.0:0")?);
+        socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+        socket.send_to(b"comet", (group, socket.local_addr()?.port()))?;
+        socket.recv(&mut [0; 8])
+    };
+    let heard = heard();
+    if let Err(error) = &heard {
+        println!("skipped: needs multicast: {error}");
+    }
+    heard.is_ok()
+}
+
+#[actix::test]
+async fn ipv6_carries_requests() {
+    for listen in ["/ip6/::1/tcp/0", "/ip6/::1/udp/0/quic-v1"].iter().filter(|_| has_ipv6()) {
+        let (one, two) = pair([listen, listen]).await;
+        assert_connected(&one, &two).await;
+    }
+}
+
+#[actix::test]
+async fn a_node_that_listens_on_all_of_ipv6_is_reached_there() {
+    if has_ipv6() {
+        let one = Node::start(1, "/ip6/::/tcp/0", &[]).await;
+        let listening = one.listening().await;
+        let port = listening.split('/').nth(4).unwrap();
+        let two = Node::start(2, "/ip6/::1/tcp/0", &[seed(1, &format!("/ip6/::1/tcp/{port}"))]).await;
+        assert_connected(&one, &two).await;
+    }
+}
+
+#[actix::test]
+async fn a_seed_may_have_a_name() {
+    let one = Node::start(1, TCP, &[]).await;
+    let named = one.listening().await.replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    let two = Node::start(2, TCP, &[named]).await;
+    assert_connected(&one, &two).await;
+}
+
+#[actix::test]
+async fn nodes_of_the_local_network_find_each_other_if_they_may() {
+    if has_multicast() {
+        let start = |number| Node::with(number, "/ip4/0.0.0.0/tcp/0", &[], |network| network.mdns = true);
+        let (one, two) = (start(801).await.unwrap(), start(802).await.unwrap());
+        assert_connected(&one, &two).await;
+    }
+}
+
+#[actix::test]
+async fn a_seed_that_appears_later_is_joined() {
+    let listen = memory();
+    let two = Node::start(2, &memory(), &[seed(1, &listen)]).await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert!(!two.has_joined(), "there is nobody yet");
+    let one = Node::start(1, &listen, &[]).await;
+    assert_connected(&one, &two).await;
+    eventually("it has joined", || two.has_joined()).await;
+}
+
+#[actix::test]
+async fn who_blocks_a_peer_does_not_call_it_either() {
+    let id = |number| seed(number, "").split("/p2p/").nth(1).unwrap().to_owned();
+    let other = Node::start(2, &memory(), &[]).await;
+    let seeds = [other.listening().await];
+    let blocking = Node::with(1, &memory(), &seeds, |network| network.block = List(vec![id(2)])).await.unwrap();
+    let allowing = Node::with(3, &memory(), &seeds, |network| network.allow = List(vec![id(4)])).await.unwrap();
+    let friend = Node::start(4, &memory(), &[allowing.listening().await]).await;
+    assert_connected(&friend, &allowing).await;
+    for node in [&blocking, &allowing] {
+        assert!(matches!(node.ask(&other).await, Err(SendError::Unreachable(_))));
+        assert!(matches!(other.ask(node).await, Err(SendError::Unreachable(_))));
+        assert!(!node.knows(&other) && !other.knows(node));
+    }
+}
+
+#[actix::test]
+async fn a_private_address_that_is_only_named_is_not_dialled_by_a_public_node() {
+    let one = Node::with(1, TCP, &[], |network| network.external = List(vec!["/ip4/8.8.8.8/tcp/1".to_owned()]));
+    let one = one.await.unwrap();
+    let two = Node::start(2, TCP, &[]).await;
+    let port = two.listening().await.split('/').nth(4).unwrap().parse().unwrap();
+    let claim = wire::Node { id: two.id.as_str().into(), ip: [127, 0, 0, 1].into(), port, quic: false };
+    one.env.hear.call(Hear { nodes: vec![claim] }).await.unwrap();
+    assert!(matches!(one.ask(&two).await, Err(SendError::Unreachable(_))));
+    assert_eq!((one.known(), two.known()), (1, 1));
+}
