@@ -21,6 +21,10 @@ use crate::sandbox::meter::{self, Fallible};
 use crate::sandbox::natives::Register;
 use crate::sandbox::{convert, text};
 
+/// What the definition file says of `put`.
+const PUT: &str =
+    "puts data on nodes after the handler returned; `this` is the object itself, which begins anew under another key";
+
 /// Operations that finding the nodes nearest to a key counts as.
 const LOOKUP_OPERATIONS: usize = 100;
 /// Operations that comparing a key with the children of the object's key counts as.
@@ -50,7 +54,7 @@ pub fn register(engine: &mut Engine, neighbours: &Neighbours, actions: usize) {
                 ask("get", action, Some(&callback), actions)
             },
         )
-        .add("put", "puts data on nodes after the handler returned; `this` is the object itself, which begins anew under another key", {
+        .add("put", PUT, {
             move |context: NativeCallContext, _: Comet, key: Dynamic, data: Dynamic, nodes: Dynamic| {
                 ask("put", put(&context, &key, &data, &nodes)?, None, actions)
             }
