@@ -15,7 +15,7 @@
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
 //! | `trial` | for tests and benchmarks: a network in which some nodes lie |
-//! | `sign`, `versions`, `script`, `quota` | who put what; which is newer; which script comes with it; how much is too much |
+//! | `sign`, `proven`, `versions`, `script`, `quota` | who put what; which is newer; which script comes with it; how much is too much |
 
 mod act;
 mod change;
@@ -23,6 +23,7 @@ mod get;
 mod here;
 mod net;
 mod path;
+mod proven;
 mod quota;
 mod race;
 mod reading;

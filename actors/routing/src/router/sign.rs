@@ -7,6 +7,7 @@ use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
+use super::proven;
 use super::versions::is_timely;
 
 /// What stands before the public key in the bytes of an Ed25519 peer id: see [`NodeId::from_public_key`].
@@ -109,8 +110,10 @@ pub(super) fn check_claim(
     }
     let signature = ed25519_dalek::Signature::from_bytes(&provenance.signature.0);
     let claim = Provenance::claim(key, record, provenance);
-    let public = public_key(&provenance.by).ok_or(Forgery::Signature)?;
-    public.verify_strict(&claim, &signature).map_err(|_| Forgery::Signature)
+    let right = proven::once(&provenance.by, &claim, &provenance.signature.0, || {
+        public_key(&provenance.by).is_some_and(|public| public.verify_strict(&claim, &signature).is_ok())
+    });
+    if right { Ok(()) } else { Err(Forgery::Signature) }
 }
 
 /// Whether somebody is the node, or a user of its gateway.
