@@ -285,9 +285,10 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether the newest is what a single node says of its own put, and so many others do not have it that it was never
-    /// acknowledged.
+    /// acknowledged. It is believed all the same if nobody has anything else: those that have nothing may stand in for nodes
+    /// that died, and what the last holder has must not be lost.
     fn is_outvoted(&self) -> bool {
-        if !self.has_no_witness() {
+        if !self.has_no_witness() || self.found.len() == 1 {
             return false;
         }
         let own = &self.found[0];
