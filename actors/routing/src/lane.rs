@@ -48,7 +48,7 @@ const UNSENT_BYTES: usize = 4 << 20;
 const SERVED_BYTES: usize = 4 << 20;
 
 /// How often a lane looks for what has waited too long.
-const SWEEP: Duration = Duration::from_millis(25);
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// How many rounds of reading and writing a lane may make before others on the thread have their turn.
 const ROUNDS: usize = 16;
