@@ -47,25 +47,16 @@ pub struct Signature(pub [u8; 64]);
 impl Provenance {
     /// What the signature covers: SHA-256 over the key, the version, and everything that the put said. The value of a
     /// scripted object is left out, for its handlers change it, in each copy for itself.
+    ///
+    /// It is hashed as MessagePack, which tells where each part ends and of what type it is: no two puts have one claim. If
+    /// a script could stand where a value was signed, any plain value could be passed off as that of a script.
     pub fn claim(key: &Key, record: &Record, provenance: &Provenance) -> [u8; 32] {
-        const DOMAIN: &[u8] = b"comet put 1\n";
-        let mut digest = Sha256::new();
-        digest.update(DOMAIN);
-        digest.update(key.place());
-        digest.update(record.version.to_be_bytes());
-        digest.update(record.expires.map_or(u64::MAX, |end| end.0).to_be_bytes());
-        digest.update([provenance.replicas.unwrap_or(0), u8::from(provenance.removed.is_some())]);
-        let owner = record.owner.as_deref().unwrap_or_default();
-        digest.update((owner.len() as u64).to_be_bytes());
-        digest.update(owner.as_bytes());
-        match &provenance.script {
-            Some(script) => digest.update(script.as_bytes()),
-            None => {
-                let value = rmp_serde::to_vec(&record.value).expect("a value is encoded into memory");
-                digest.update(Sha256::digest(value));
-            }
-        }
-        digest.finalize().into()
+        const DOMAIN: &[u8] = b"comet put 2\n";
+        let Provenance { script, replicas, removed, by: _, signature: _ } = provenance;
+        let value = script.is_none().then_some(&record.value);
+        let put = (key.place(), record.version, record.expires, &record.owner, replicas, removed, script, value);
+        let said = rmp_serde::to_vec(&put).expect("all of it has a form in MessagePack, and memory takes every write");
+        Sha256::new().chain_update(DOMAIN).chain_update(said).finalize().into()
     }
 }
 
@@ -117,6 +108,29 @@ mod tests {
             assert_ne!(Provenance::claim(&key, record, provenance), claim, "{record:?} {provenance:?}");
         }
         assert_ne!(Provenance::claim(&key.child(1), &record, &unsigned()), claim);
+    }
+
+    #[test]
+    fn no_two_puts_have_one_claim() {
+        let key = Key::new(b"k").expect("short");
+        let plain = Record::plain(7, Value::Int(59));
+        let claim = Provenance::claim(&key, &plain, &unsigned());
+        let value = rmp_serde::to_vec(&plain.value).expect("values encode");
+        let as_script = ScriptHash::from_bytes(&Sha256::digest(value)).expect("32 bytes");
+        let others = [
+            (plain.clone(), Provenance { script: Some(as_script), ..unsigned() }),
+            (plain.clone(), Provenance { replicas: Some(0), ..unsigned() }),
+            (Record { expires: Some(crate::UnixMillis(u64::MAX)), ..plain.clone() }, unsigned()),
+            (Record { owner: Some("".into()), ..plain.clone() }, unsigned()),
+        ];
+        for (record, provenance) in &others {
+            assert_ne!(Provenance::claim(&key, record, provenance), claim, "{record:?} {provenance:?}");
+        }
+        let removed = |removed| Provenance { removed: Some(removed), ..unsigned() };
+        assert_ne!(
+            Provenance::claim(&key, &plain, &removed(Removal::Here)),
+            Provenance::claim(&key, &plain, &removed(Removal::Everywhere))
+        );
     }
 
     #[test]

@@ -191,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_value_cannot_be_passed_off_as_that_of_a_script() {
+        let plain = signed(|_| (), Terms::default());
+        let value = rmp_serde::to_vec(&plain.value).expect("values encode");
+        let hash = ScriptHash::from_bytes(&Sha256::digest(value)).expect("32 bytes");
+        let mut forged = Record { value: Value::from("forged"), ..plain };
+        forged.provenance.as_mut().expect("signed").script = Some(hash);
+        let script = ScriptRef { hash, follows: None };
+        forged.active = Some(Box::new(Active { script, state: Value::Nil, timer: None, quarantined: false }));
+        assert_eq!(check(&key(), &forged, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check_script(&key(), &forged, "somebody", NOW), Err(Forgery::Signature));
+    }
+
+    #[test]
     fn an_owner_is_the_signer_or_one_of_its_users() {
         let node = Signer::new(&[7; 32]).node().to_string();
         let owned = |owner: String| signed(|record| record.owner = Some(owner.into()), Terms::default());
