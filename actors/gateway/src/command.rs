@@ -14,6 +14,8 @@ mod scripts;
 mod server;
 mod strings;
 
+pub use self::aso::check_json;
+
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::LazyLock;

@@ -36,5 +36,6 @@ mod unanswered;
 mod users;
 mod words;
 
+pub use command::check_json;
 pub use gateway::{Bound, Parts, child};
 pub use parser::check;

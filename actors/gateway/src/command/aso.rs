@@ -190,6 +190,13 @@ impl GetOptions {
     }
 }
 
+/// The value that a JSON text writes, written as JSON again: none if it is not JSON, or more than a value may be. What reads
+/// it is what reads the words of clients, so that a fuzzer can drive it.
+pub fn check_json(bytes: &[u8]) -> Option<String> {
+    let value = from_json("the value", bytes).ok()?;
+    Some(serde_json::to_string(&value).expect("every value has a form in JSON"))
+}
+
 /// What each of several nodes answered, those nearest to the key first; nothing if nobody has the object.
 fn each(outcome: Outcome, unix: UnixMillis, one: fn(Outcome, UnixMillis) -> Frame) -> Frame {
     match outcome {
@@ -230,4 +237,18 @@ fn log(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
         Ok(Reply::Absent) => Frame::NULL,
         other => unexpected(other),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_in_json_comes_back_to_its_last_digit() {
+        for number in ["4.4444411111111445e+30", "0.1", "-0.0", "5e-324", "1.7976931348623157e+308"] {
+            assert_eq!(check_json(number.as_bytes()).as_deref(), Some(number));
+        }
+        let written = check_json(b"44444441111111144444444111111115").expect("a number");
+        assert_eq!(check_json(written.as_bytes()), Some(written));
+    }
 }
