@@ -22,6 +22,7 @@
 mod allowance;
 mod asking;
 mod beat;
+pub(crate) mod check;
 mod error;
 mod hello;
 mod input;

@@ -8,8 +8,10 @@
 //! | `swarm` | the actor that owns libp2p: connections, the routing table, who is near |
 //! | `router` | the actor that carries calls to the nodes which store an object, and serves the calls of peers |
 //! | `replicator` | the actor that keeps as many copies of each object as there should be |
+//! | [`check`] | what the fuzzer drives of all this |
 //! | `messages`, `tally` | what these actors say to each other, and what they count |
 
+pub mod check;
 mod lane;
 mod messages;
 mod replicator;

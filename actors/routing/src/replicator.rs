@@ -26,6 +26,7 @@
 
 mod afar;
 mod answer;
+pub(crate) mod check;
 mod exchange;
 mod heard;
 mod item;

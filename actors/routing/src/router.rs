@@ -19,6 +19,7 @@
 
 mod act;
 mod change;
+pub(crate) mod check;
 mod get;
 mod here;
 mod net;

@@ -5,6 +5,8 @@
 //! their answers the other, in any order. Structures travel as maps, so that fields which a node does not know are
 //! ignored; a version that it does not know is refused.
 
+mod bounded;
+pub(crate) mod check;
 pub(crate) mod codec;
 
 use std::net::IpAddr;
@@ -15,16 +17,18 @@ use comet_kernel::contract::routing::TravellingScript;
 use comet_kernel::{Key, Provenance, Record, ScriptHash, UnixMillis, Value};
 use serde::{Deserialize, Serialize};
 
+use self::bounded::{few, short};
+
 /// The version of the protocol.
 pub(crate) const VERSION: u32 = 1;
 
-/// Whether these bytes are the body of a frame that this node would understand: a greeting, a request or an answer. What
-/// reads them is what reads the bytes of peers, so that a fuzzer can drive it.
-pub fn check(body: &[u8]) -> bool {
-    codec::decode::<Hello>(body).is_ok()
-        || codec::decode::<Framed<Ask>>(body).is_ok()
-        || codec::decode::<Framed<Answer>>(body).is_ok()
-}
+/// Items in one comparison at most. Here, so that a longer list is malformed and costs nothing: an item takes ten bytes to
+/// write, and ten times that in memory.
+pub(crate) const COMPARED: usize = 500;
+/// The most nodes that a peer names at once: as many as a bucket of Kademlia holds.
+pub(crate) const NODES: usize = 20;
+/// Longest peer id as text; those of Ed25519 keys have 52 bytes. Base 58 takes time that grows with the length squared.
+const PEER_ID_BYTES: usize = 128;
 
 /// The first frame either way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +71,10 @@ pub(crate) enum Ask {
     /// A copy of an object that the asking node stores. Answers [`Answer::Arrived`].
     Arrive { key: Key, record: Arc<Record> },
     /// What the asking node stores of what this node should store. Answers [`Answer::Compared`].
-    Compare { items: Vec<Item> },
+    Compare {
+        #[serde(deserialize_with = "few::<_, _, COMPARED>")]
+        items: Vec<Item>,
+    },
     /// The source of a script. Answers [`Answer::Source`].
     Script { hash: ScriptHash },
     /// The log ring of an object. Answers [`Answer::Value`], an array of text, or [`Answer::Absent`].
@@ -154,15 +161,17 @@ pub(crate) enum Answer {
     /// Of the items compared: which this node wants, which it has a newer version of, and which it neither holds nor
     /// wants. It holds the rest.
     Compared {
+        #[serde(deserialize_with = "few::<_, _, COMPARED>")]
         wanted: Vec<Key>,
+        #[serde(deserialize_with = "few::<_, _, COMPARED>")]
         newer: Vec<Key>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "few::<_, _, COMPARED>")]
         declined: Vec<Key>,
     },
     /// The source of a script, if the node has it.
     Source(Option<Arc<str>>),
     /// Nodes, nearest first.
-    Nodes(Vec<Node>),
+    Nodes(#[serde(deserialize_with = "few::<_, _, NODES>")] Vec<Node>),
     /// The call was refused: by the object, by a rule, or because the node cannot do it now.
     Refused(Refusal),
 }
@@ -171,6 +180,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Node {
     /// Its peer id.
+    #[serde(deserialize_with = "short::<_, PEER_ID_BYTES>")]
     pub id: Arc<str>,
     pub ip: IpAddr,
     pub port: u16,

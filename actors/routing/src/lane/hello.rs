@@ -11,7 +11,7 @@ use crate::wire::codec;
 use crate::wire::{Hello, VERSION};
 
 /// Longest greeting in bytes. Whoever is no node yet gets no more memory than that.
-const HELLO_BYTES: usize = 1 << 10;
+pub(super) const HELLO_BYTES: usize = 1 << 10;
 
 const PROTOCOL: &str = "comet";
 

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::library::Describe;
 use comet_kernel::contract::storage::{Read, ReadError};
 use comet_kernel::provenance::Removal;
@@ -16,7 +15,6 @@ use comet_kernel::{Caller, Record, ScriptHash, limits};
 use futures::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
-use super::exchange::ITEMS;
 use super::heard::Heard;
 use super::item;
 use super::round::replicas;
@@ -59,10 +57,6 @@ impl Answering {
 
     /// Answers one comparison.
     pub async fn answer(self, from: Arc<Caller>, items: Vec<Item>) -> Answer {
-        if items.len() > ITEMS {
-            self.env.tally.refused.add(1);
-            return Answer::Refused(Refusal::TooBig { what: "the comparison".into(), size: items.len(), limit: ITEMS });
-        }
         let (mut wanted, mut newer, mut declined) = (Vec::new(), Vec::new(), Vec::new());
         let standings = stream::iter(items).map(|item| async {
             let standing = self.standing(&from, &item).await;

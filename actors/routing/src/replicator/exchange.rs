@@ -11,10 +11,8 @@ use futures::stream::{self, StreamExt};
 use super::item;
 use super::plan::{Entry, Own};
 use super::round::Round;
-use crate::wire::{Answer, Ask, Item};
+use crate::wire::{Answer, Ask, COMPARED, Item};
 
-/// Items in one comparison at most.
-pub(super) const ITEMS: usize = 500;
 /// Bytes of items in one comparison at most; the rest of the 256 KiB is for the frame's own fields.
 const BYTES: usize = 255 << 10;
 /// Copies under way to or from one peer at once.
@@ -131,11 +129,11 @@ impl Round {
 }
 
 /// Cuts a list into comparisons that fit into their frames.
-fn batches<'a, 'b>(entries: &'b [&'a Entry]) -> Vec<&'b [&'a Entry]> {
+pub(super) fn batches<'a, 'b>(entries: &'b [&'a Entry]) -> Vec<&'b [&'a Entry]> {
     let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (at, entry) in entries.iter().enumerate() {
         let size = item::size(&entry.item);
-        if at - start == ITEMS || bytes + size > BYTES {
+        if at - start == COMPARED || bytes + size > BYTES {
             batches.push(&entries[start..at]);
             (start, bytes) = (at, 0);
         }

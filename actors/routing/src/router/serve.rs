@@ -18,12 +18,12 @@ use super::script::as_put;
 use super::sign::{self, Forgery};
 use super::{here, script, unavailable};
 use crate::messages::{Compare, Serve};
-use crate::wire::{Answer, Ask, Asker, Node, Place, Stamp};
+use crate::wire::{Answer, Ask, Asker, NODES, Node, Place, Stamp};
 
-/// The most nodes that a peer is told of at once: as many as a bucket of Kademlia holds.
-const NODES: usize = 20;
 /// The longest name of a gateway's user, and the longest address of a client, in bytes.
 const NAME_BYTES: usize = 256;
+/// The longest name of an owner, in bytes: a node, and perhaps a user of its gateway.
+const OWNER_BYTES: usize = 2 * NAME_BYTES;
 
 /// Serves a request of a peer.
 pub(super) async fn serve(net: Rc<Net>, serve: Serve) -> Answer {
@@ -135,6 +135,7 @@ fn check_change(net: &Net, ask: &Ask, from: &str) -> Result<(), Refusal> {
         _ => stamp.provenance.removed.is_none().then_some(()).ok_or(Forgery::Altered),
     });
     net.counted(key, from, checked).map_err(forbidden)?;
+    check_name("the owner's name", stamp.owner.as_deref(), OWNER_BYTES)?;
     check_size(value)
 }
 
@@ -164,6 +165,21 @@ fn check_removal(stamp: &Stamp, now: UnixMillis) -> Result<(), Forgery> {
     (ends && everywhere).then_some(()).ok_or(Forgery::Altered)
 }
 
+/// What a record may carry besides its signature. Names count in no quota, so that they have to be short.
+pub(super) fn check_record(record: &Record) -> Result<(), Refusal> {
+    check_name("the owner's name", record.owner.as_deref(), OWNER_BYTES)?;
+    let script = record.active.as_ref().and_then(|active| active.script.follows.as_deref());
+    check_name("the script's name", script, limits::SCRIPT_NAME_BYTES)?;
+    check_size(&record.value)
+}
+
+fn check_name(what: &'static str, name: Option<&str>, limit: usize) -> Result<(), Refusal> {
+    match name.map_or(0, str::len) {
+        size if size > limit => Err(Refusal::TooBig { what: what.into(), size, limit }),
+        _ => Ok(()),
+    }
+}
+
 fn check_size(value: &Value) -> Result<(), Refusal> {
     let size = value.encoded_size();
     let limit = limits::VALUE_BYTES;
@@ -189,7 +205,7 @@ async fn arrive(
     net.saw(record.version);
     let checked = sign::check(&key, &record, &from.id, net.unix());
     net.counted(&key, &from.id, checked).map_err(forbidden)?;
-    check_size(&record.value)?;
+    check_record(&record)?;
     let by = record.provenance.as_ref().map(|provenance| (provenance.by.clone(), provenance.script));
     let (by, hash) = by.ok_or_else(|| forbidden(Forgery::Unsigned))?;
     let bytes = super::quota::size_of(&key, &record);

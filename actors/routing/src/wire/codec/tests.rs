@@ -1,15 +1,17 @@
 //! Every message comes out of a frame as it went in, and nothing else comes out of anything.
 
+use std::path::Path;
+
 use comet_kernel::contract::aso::{Arrived, Refusal};
 use comet_kernel::contract::routing::TravellingScript;
-use comet_kernel::provenance::{Provenance, Signature};
+use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::{Active, ScriptRef};
 use comet_kernel::{Key, Record, ScriptHash, UnixMillis, Value};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::wire::{Answer, Ask, Asker, Condition, Framed, Hello, Item, Node, Place, Stamp, check};
+use crate::wire::{Answer, Ask, Asker, Condition, Framed, Hello, Item, Node, Place, Stamp, check::understands};
 
 fn key(text: &str) -> Key {
     Key::new(text.as_bytes()).expect("a short key")
@@ -59,6 +61,7 @@ fn asks() -> Vec<Ask> {
         Ask::Arrive { key: key("a"), record: deepest.into() },
         Ask::Compare { items: vec![Item { key: key("a"), version: 3, state: 4 }; 3] },
         Ask::Script { hash: ScriptHash::of("") },
+        Ask::Log { key: key("a") },
         Ask::Nearest { place: Place([9; 32]), n: 20 },
     ]
 }
@@ -67,6 +70,7 @@ fn answers() -> Vec<Answer> {
     let record = || Some(record().into());
     vec![
         Answer::Record(record().expect("it is there")),
+        Answer::Handled { stamp: stamp(), outcome: Ok(Value::Bool(true)) },
         Answer::Value(Value::from("text")),
         Answer::Absent,
         Answer::Stored { former: record() },
@@ -111,7 +115,7 @@ fn everything_that_nodes_say_comes_out_as_it_went_in() {
         let frame = encoded(&framed);
         assert_eq!(decode(first(&frame).expect("short").expect("whole")), Ok(framed));
     }
-    assert!(bodies().iter().all(|body| check(body)));
+    assert!(bodies().iter().all(|body| understands(body)));
 }
 
 #[test]
@@ -174,7 +178,7 @@ fn whatever_follows_the_message_in_its_frame_makes_it_malformed() {
 fn a_frame_cut_short_anywhere_is_malformed() {
     for body in bodies() {
         for end in 0..body.len() {
-            assert!(!check(&body[..end]), "{end} of {} bytes", body.len());
+            assert!(!understands(&body[..end]), "{end} of {} bytes", body.len());
         }
     }
 }
@@ -191,7 +195,7 @@ fn items_and_depths_that_are_only_claimed_cost_nothing() {
     ];
     let before: [(&str, &[&str]); 4] = [("Get", &["payload"]), ("Compare", &["items"]), ("Nodes", &[]), ("Value", &[])];
     for claim in claims {
-        assert!(!check(claim));
+        assert!(!understands(claim));
         for (variant, fields) in before {
             let mut bytes = encoded(&("id", 1, "body"))[HEAD + 1..].to_vec();
             bytes.insert(0, 0x82);
@@ -202,7 +206,46 @@ fn items_and_depths_that_are_only_claimed_cost_nothing() {
                 bytes.extend_from_slice(&encoded(field)[HEAD..]);
             }
             bytes.extend_from_slice(claim);
-            assert!(!check(&bytes), "{variant}");
+            assert!(!understands(&bytes), "{variant}");
+        }
+    }
+}
+
+#[test]
+fn lists_and_names_that_are_longer_than_any_node_writes_are_malformed() {
+    let items = |number| Ask::Compare { items: vec![Item { key: key("a"), version: 1, state: 0 }; number] };
+    let nodes = |number, id: &str| {
+        Answer::Nodes(vec![Node { id: id.into(), ip: [192, 0, 2, 1].into(), port: 1, quic: false }; number])
+    };
+    let keys = |number| Answer::Compared { wanted: Vec::new(), newer: vec![key("a"); number], declined: Vec::new() };
+    let understood = |framed: BytesMut| understands(&framed[HEAD..]);
+    let asks = |body| understood(encoded(&Framed { id: 1, left_ms: 1, body }));
+    let answers = |body| understood(encoded(&Framed { id: 1, left_ms: 0, body }));
+    assert!(asks(items(500)) && !asks(items(501)));
+    assert!(answers(keys(500)) && !answers(keys(501)));
+    assert!(answers(nodes(20, &"1".repeat(128))));
+    assert!(!answers(nodes(21, "1")));
+    assert!(!answers(nodes(1, &"z".repeat(129))), "it would take minutes to find out what it means");
+}
+
+/// What the fuzzer starts with: see `integration/README.md`.
+#[test]
+fn the_seeds_of_the_fuzzer_are_frames_and_records_of_this_version() {
+    // A stream: how it is cut, a greeting, and a body.
+    let hello = encoded(&Hello { protocol: "comet".to_owned(), version: 1, refusal: None });
+    let stream = |body: &Vec<u8>| [&[7], &hello[..], &(body.len() as u32).to_be_bytes(), body].concat();
+    let mut removed = Record { active: None, value: Value::Nil, ..record() };
+    removed.provenance.as_mut().expect("it has one").removed = Some(Removal::Everywhere);
+    let records = [record(), Record::plain(7, Value::from("text")), removed];
+    let records = records.map(|record| encoded(&record)[HEAD..].to_vec());
+    for (target, seeds) in [("frames", bodies().iter().map(stream).collect()), ("records", records.to_vec())] {
+        for (number, bytes) in seeds.into_iter().enumerate() {
+            let seed = format!("../../integration/fuzz/corpus/{target}/{number:02}");
+            let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join(seed);
+            if std::env::var_os("COMET_WRITE_SEEDS").is_some() {
+                std::fs::write(&seed, &bytes).expect("the folder is there");
+            }
+            assert!(std::fs::read(&seed).is_ok_and(|kept| kept == bytes), "{} is not current", seed.display());
         }
     }
 }
@@ -229,11 +272,11 @@ fn no_bytes_make_the_decoder_fail_otherwise_than_with_an_error() {
                 _ => bytes.truncate(at.max(1)),
             }
         }
-        check(&bytes);
+        understands(&bytes);
         let _short_or_refused = first(&bytes);
     }
     for _ in 0..20_000 {
         let bytes: Vec<u8> = (0..random.random_range(0..64)).map(|_| random.random()).collect();
-        check(&bytes);
+        understands(&bytes);
     }
 }
