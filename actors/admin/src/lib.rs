@@ -10,8 +10,10 @@
 //! | what each command does | `office` |
 //! | the socket file | `socket` |
 //! | frames, and the client's half | `wire`, [`client`] |
+//! | what the fuzzer drives of all this | [`check`] |
 
 pub mod admin;
+pub mod check;
 pub mod client;
 mod connection;
 mod office;

@@ -7,12 +7,12 @@ use std::io;
 use comet_kernel::limits::ADMIN_FRAME_BYTES;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::UnixStream;
 
 /// One end of a connection.
 #[derive(Debug)]
-pub(crate) struct Wire(BufStream<UnixStream>);
+pub(crate) struct Wire<S = UnixStream>(BufStream<S>);
 
 /// Why a frame did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -31,8 +31,8 @@ pub enum WireError {
     Stalled(u64),
 }
 
-impl Wire {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(crate) fn new(stream: S) -> Self {
         Wire(BufStream::new(stream))
     }
 
