@@ -148,6 +148,7 @@ impl Shard {
         match made {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok((made, reply)) => {
+                self.behind.forget(&key);
                 let bytes = object::footprint(key.as_bytes().len(), &made.scripted.record());
                 let Made { scripted, actions, note } = made;
                 let birth = Birth { responder, reply, actions, note, caused: request.caused };

@@ -119,10 +119,7 @@ impl Shard {
             _ => None,
         };
         match Found::in_catalogue(&self.local.env.catalogue, &choice) {
-            Some(found) => {
-                self.behind.forget(&call.key);
-                self.conceive(call, found, replaced, responder);
-            }
+            Some(found) => self.conceive(call, found, replaced, responder),
             None => self.fetch(choice, call, responder, (replaced.0, unread), context),
         }
     }

@@ -1,7 +1,7 @@
 //! `durability = none`: answered before the disk has it, and yet everybody sees the newest.
 
 use comet_kernel::Value;
-use comet_kernel::contract::aso::Op;
+use comet_kernel::contract::aso::{Op, Refusal};
 
 use super::scripted::COUNTER;
 use super::world::{FLUSH, World, add, answer, get, int, put, put_named, removed, set, stored, text, value};
@@ -121,4 +121,14 @@ async fn an_object_is_put_read_and_deleted_before_the_disk_knows_of_it() {
     assert_eq!(world.get("a").await, Value::Nil);
     world.pass(1).await;
     assert_eq!((world.get("a").await, world.stored("a")), (Value::Nil, None));
+}
+
+#[actix::test]
+async fn a_put_that_is_refused_does_not_keep_what_was_put_before_it_from_the_disk() {
+    let world = World::without_durability().await;
+    world.load("never", "fn onPut() { false }").await;
+    world.set("a", "v").await;
+    assert!(matches!(world.refused("a", put_named("w", "never")).await, Refusal::Thrown(_)));
+    world.flush().await;
+    assert_eq!(world.stored("a").map(|record| record.value.clone()), Some(text("v")));
 }
