@@ -4,7 +4,8 @@
 //! a handler which fails leaves no trace, and that what it answers about a put, an update or a removal is durable. It
 //! never touches another object, and nothing it does can stop its shard for longer than a handler's budget.
 //!
-//! An object that is removed, or replaced by a plain value, keeps its actor until its shard retires it.
+//! An object that is removed, or replaced by a plain value, keeps its actor until its shard retires it. So does one of
+//! which a write has failed; the calls that come to it meanwhile are served by its successor, in their order.
 
 mod allowance;
 mod arrivals;
@@ -65,6 +66,8 @@ enum Body {
     Gone,
     Plain(Arc<Record>),
     Scripted(Box<Scripted>),
+    /// A write has failed, so that only the disk knows. Calls wait here until the shard takes them back.
+    Fallen(Vec<(Call, CallResponder)>),
 }
 
 /// Whether what handlers changed still has to be written.
@@ -128,7 +131,7 @@ impl Object {
     /// The record of what the object is now.
     fn record(&self) -> Option<Arc<Record>> {
         match &self.body {
-            Body::Gone => None,
+            Body::Gone | Body::Fallen(_) => None,
             Body::Plain(record) => Some(record.clone()),
             Body::Scripted(scripted) => Some(Arc::new(scripted.record())),
         }
@@ -146,6 +149,9 @@ impl Object {
             Op::Unflushed(before) => return self.unflushed(before),
             Op::Retire { force } => return self.retire(force, responder, context),
             _ => {}
+        }
+        if matches!(self.body, Body::Fallen(_)) {
+            return self.strand(call, responder, context);
         }
         if self.pipeline.is_full() {
             let text = "too much is waiting for the object; try again".to_owned();
@@ -203,7 +209,7 @@ impl Object {
     /// has ended.
     fn end_if_expired(&mut self) {
         let expires = match &self.body {
-            Body::Gone => None,
+            Body::Gone | Body::Fallen(_) => None,
             Body::Plain(record) => record.expires,
             Body::Scripted(scripted) => scripted.expires,
         };
@@ -316,7 +322,7 @@ impl Object {
 
     fn version_and_end(&self) -> Replaced {
         match &self.body {
-            Body::Gone => (None, None),
+            Body::Gone | Body::Fallen(_) => (None, None),
             Body::Plain(record) => (Some(record.version), record.expires.filter(|_| record.removed().is_none())),
             Body::Scripted(scripted) => (Some(scripted.version), scripted.expires),
         }

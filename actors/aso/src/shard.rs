@@ -42,7 +42,7 @@ use crate::pipeline::Pipeline;
 /// How long a shard that is held for a clearing waits for its end.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
-/// An object has no script any more and needs no actor.
+/// An object needs no actor any more: it has no script, or a write of it has failed.
 #[derive(Debug)]
 pub(crate) struct Leave(pub Key);
 

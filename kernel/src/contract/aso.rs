@@ -20,7 +20,7 @@ use crate::clock::{Clock, UnixMillis};
 use crate::contract::library::{Describe, DropScript, KeepSource, ListScripts, LoadScript, RollbackScript, ShowScript};
 use crate::contract::routing::TravellingScript;
 use crate::contract::storage::{Before, Flushing};
-use crate::directory::Directory;
+use crate::directory::{CallResponder, Directory};
 use crate::handle::Handle;
 use crate::identity::{Caller, ScriptHash};
 use crate::key::Key;
@@ -108,8 +108,9 @@ pub enum Op {
     Flush,
     /// What was sent by [`Op::Flush`] did not reach the disk. Sent by its shard only. Not answered.
     Unflushed(Before),
-    /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`], or
-    /// [`Reply::Kept`] if the object does not want to go: it holds parked requests, or the store takes no writes.
+    /// Writes out what is pending and ends the object's actor. Sent by its shard only. Answers [`Reply::Retired`];
+    /// [`Reply::Stranded`] if a write has failed before; or [`Reply::Kept`] if the object does not want to go: it holds
+    /// parked requests, or the store takes no writes.
     Retire {
         /// The node stops: the object goes in any case.
         force: bool,
@@ -285,6 +286,9 @@ pub enum Reply {
     Flushing(Option<Box<Flushing>>),
     /// The object's actor has written out everything and ends.
     Retired,
+    /// A write of the object has failed, and its actor ends: the disk says what the object is. These calls came too late
+    /// for it, oldest first.
+    Stranded(Vec<(Call, CallResponder)>),
 }
 
 /// What became of a copy from another node.

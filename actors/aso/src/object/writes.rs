@@ -3,14 +3,14 @@
 //! A put, an update or a removal is written at once and answered when it is durable. What handlers change otherwise is
 //! written behind: the first change sets a flush, and every change until then goes with it.
 
-use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::contract::aso::{Call, Refusal, Reply};
 use comet_kernel::contract::storage::{Before, Former, Write, WriteError};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
 use comet_kernel::record::Dues;
 use comet_kernel::settings::Durability;
-use comet_kernel::{Context, Pending, Record, Work};
+use comet_kernel::{Context, Pending, Record, Work, limits};
 
 use super::{Birth, Body, Made, Object, Retiring, Scripted};
 use crate::env::Env;
@@ -166,17 +166,43 @@ impl Object {
         }
     }
 
-    /// A write failed: the object in memory is not the one on the disk. It ends, and the next call starts from the disk.
+    /// A write failed: the object in memory is not the one on the disk. It ends when its shard takes back the calls that
+    /// come too late for it, and they start from the disk.
     fn fail(&mut self, reason: &str, context: &mut Context<Self>) {
         self.pipeline.fail(reason);
-        self.refuse_to_retire(context);
+        if matches!(self.body, Body::Fallen(_)) {
+            return;
+        }
+        self.body = Body::Fallen(Vec::new());
         self.epoch = u64::MAX;
-        context.finish();
+        self.forsake_parked();
+        if let Some(retiring) = self.retiring.take() {
+            // Nothing comes behind the wish that it goes.
+            retiring.responder.answer(Ok(Reply::Stranded(Vec::new())));
+            context.finish();
+        } else if !self.leave() {
+            context.finish();
+        }
+    }
+
+    /// Keeps a call for the object's successor. If there are too many they are not answered, and the next call finds out
+    /// that the object has ended.
+    pub(super) fn strand(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        let Body::Fallen(stranded) = &mut self.body else { unreachable!("only what has fallen strands calls") };
+        if stranded.len() < limits::OBJECT_MAILBOX {
+            stranded.push((call, responder));
+        } else {
+            context.finish();
+        }
     }
 
     /// Writes out what is pending, answers, and ends. Unless it is forced to go, an object that holds parked requests
     /// stays.
     pub(super) fn retire(&mut self, force: bool, responder: CallResponder, context: &mut Context<Self>) {
+        if let Body::Fallen(stranded) = &mut self.body {
+            responder.answer(Ok(Reply::Stranded(std::mem::take(stranded))));
+            return context.finish();
+        }
         self.retiring = Some(Box::new(Retiring { responder, force }));
         if let Some(extras) = &mut self.extras {
             if force {
@@ -234,12 +260,10 @@ impl Object {
         }
     }
 
-    /// Tells the shard that the object has no script any more and needs no actor.
-    pub(super) fn leave(&self) {
-        if let Some(shard) = self.local.shard.get() {
-            // A shard that is too busy finds out by itself when it looks for idle objects.
-            let _busy = shard.tell(Leave(self.key.clone()));
-        }
+    /// Tells the shard that the object needs no actor any more. Whether the shard has room for the word: one that is too
+    /// busy finds out by itself when it looks for idle objects.
+    pub(super) fn leave(&self) -> bool {
+        self.local.shard.get().is_some_and(|shard| shard.tell(Leave(self.key.clone())).is_ok())
     }
 }
 

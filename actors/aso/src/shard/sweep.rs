@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Call, Op, Reply};
+use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
+use comet_kernel::contract::storage::Read;
 use comet_kernel::directory::Presence;
+use comet_kernel::reply::NoAnswer;
 use comet_kernel::{Context, Key, Request, Responder, Work};
 
 use super::{Busy, Shard, Waiting};
@@ -22,6 +24,9 @@ const LEAVES: usize = 1_024;
 const FRESH: Duration = Duration::from_secs(2);
 /// How many objects are retired at once when the node stops.
 const RETIRING_AT_ONCE: usize = 256;
+
+/// What an object says that was asked to retire.
+type Retired = Result<Result<Reply, Refusal>, NoAnswer>;
 
 impl Shard {
     pub(super) fn sweep_later(&mut self, context: &mut Context<Self>) {
@@ -108,18 +113,25 @@ impl Shard {
         let epoch = self.local.epoch.get();
         context.then(pending, move |shard, outcome, context| {
             if shard.local.epoch.get() == epoch {
-                shard.retired(&key, matches!(outcome, Ok(Ok(Reply::Retired))), context);
+                shard.retired(&key, outcome, context);
             }
         });
     }
 
-    fn retired(&mut self, key: &Key, ended: bool, context: &mut Context<Self>) {
+    fn retired(&mut self, key: &Key, outcome: Retired, context: &mut Context<Self>) {
         let Some(Busy::Retiring(door, bytes, waiting)) = self.busy.remove(key) else { return };
-        if !ended {
-            // It stays; or it has died, which the next call finds out by its door.
-            self.insert(key, Presence::Active(door), bytes);
+        match outcome {
+            Ok(Ok(Reply::Retired)) => self.drain(waiting, context),
+            Ok(Ok(Reply::Stranded(calls))) => {
+                let calls = calls.into_iter().chain(waiting).collect();
+                self.load(Read { key: key.clone(), request: None }, calls, true, context);
+            }
+            _ => {
+                // It stays; or it has died, which the next call finds out by its door.
+                self.insert(key, Presence::Active(door), bytes);
+                self.drain(waiting, context);
+            }
         }
-        self.drain(waiting, context);
     }
 
     /// Retires what is to leave before the shard stops, so many at a time, and answers when nothing is left.

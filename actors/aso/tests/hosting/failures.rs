@@ -118,6 +118,34 @@ async fn an_object_whose_write_failed_starts_from_the_disk() {
 }
 
 #[actix::test]
+async fn calls_that_come_while_an_object_ends_after_a_failed_write_are_served_from_the_disk() {
+    let world = World::new().await;
+    world.put("a", "old", "fn onGet() { this.value }").await;
+    world.stage.lock().hold = true;
+    let written = world.send("a", set("new"));
+    world.rest().await;
+    world.stage.fail_one();
+    // More than an actor handles before it looks at what has come of its write.
+    let reads: Vec<_> = (0..400).map(|_| world.send("a", get())).collect();
+    let tick = world.send("a", Op::Tick);
+    world.stage.let_go();
+    assert!(matches!(answer(written).await, Err(Refusal::Unavailable(_))));
+    let mut served = 0;
+    for read in reads {
+        match answer(read).await {
+            Ok(reply) => {
+                assert_eq!(value(reply), text("old"));
+                served += 1;
+            }
+            // It rested on what could not be written.
+            Err(refusal) => assert!(served == 0 && matches!(refusal, Refusal::Unavailable(_)), "{refusal}"),
+        }
+    }
+    assert!(served > 100, "{served}");
+    assert!(answer(tick).await.is_ok());
+}
+
+#[actix::test]
 async fn an_object_that_could_not_be_born_leaves_what_was_there() {
     let world = World::new().await;
     world.set("a", "old").await;

@@ -363,13 +363,6 @@ impl World {
         }
     }
 
-    /// The store takes writes again, and every object that could not be written has ended. While it is about to, a call
-    /// from another thread may still reach it, and is not answered.
-    pub async fn accept_writes(&self) {
-        self.stage.lock().refuse = false;
-        self.rest().await;
-    }
-
     /// Moves the clock a second at a time, so that every interval that is waited for comes round.
     pub async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
