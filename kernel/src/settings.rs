@@ -140,9 +140,9 @@ settings! {
         parked_seconds: u64 = 30_u64, 1..=3_600_u64;
         /// Milliseconds of processor time that one object may use in each second, averaged over ten.
         cpu_share_ms: u64 = 100_u64, 1..=1_000_u64;
-        /// Calls of one object in each second by everyone; 0 is no limit.
+        /// Gets, puts and removals of one object with a script in each second, by everyone; 0 is no limit.
         calls_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;
-        /// Calls of one object in each second by one caller; 0 is no limit.
+        /// Gets, puts and removals of one object with a script in each second, by one caller; 0 is no limit.
         caller_calls_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;
         /// Failures after which an object is quarantined.
         quarantine_failures: u64 = 5_u64, 1..=1_000_u64;

@@ -12,6 +12,7 @@ mod arrivals;
 mod extras;
 mod handlers;
 mod network;
+mod rates;
 mod revisions;
 mod scripted;
 mod writes;
@@ -157,6 +158,10 @@ impl Object {
             let text = "too much is waiting for the object; try again".to_owned();
             return responder.answer(Err(Refusal::Unavailable(text)));
         }
+        self.admit(call, responder, context);
+    }
+
+    fn serve(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
         self.links.caused = call.request.caused;
         self.local.hear(&call.op, call.stamp.as_deref());
         let (version, _) = self.version_and_end();

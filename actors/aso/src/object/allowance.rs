@@ -6,7 +6,7 @@ use comet_kernel::Moment;
 use comet_kernel::contract::limiter::Leased;
 
 /// One lease.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowance {
     /// Tokens left. What was used is known only afterwards, so that it may fall below zero.
     left: i32,

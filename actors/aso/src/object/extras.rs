@@ -9,6 +9,7 @@ use comet_kernel::directory::CallResponder;
 use comet_kernel::supervisor::{Failures, Intensity};
 use comet_kernel::{Caller, Moment, NodeId, Value, limits};
 
+use super::rates::Rates;
 use crate::env::Env;
 
 /// What few objects have.
@@ -23,6 +24,8 @@ pub(crate) struct Extras {
     callers_of_late: Vec<NodeId>,
     log: VecDeque<String>,
     failures: Option<Failures>,
+    /// What is left of the calls that the limiter has granted, if the configuration limits them.
+    pub rates: Rates,
     /// Whether it is seen to that parked requests time out.
     pub waking: bool,
     /// A version of the script that the object's `onUpgrade` refused.

@@ -13,6 +13,7 @@ mod network;
 mod passivation;
 mod plain;
 mod quarantine;
+mod rates;
 mod scripted;
 mod sources;
 mod stamps;

@@ -56,6 +56,9 @@ pub struct Disk {
     /// What the limiter answers.
     pub lease: Option<Leased>,
     pub leases: usize,
+    /// What the limiter answers to objects that are called, and for whom it was asked.
+    pub call_lease: Option<Leased>,
+    pub called: Vec<Subject>,
     /// What the limiter answers to those who want to use the network.
     pub network_lease: Option<Leased>,
     /// What objects asked of the network, and who waits for the answers.
@@ -293,6 +296,10 @@ fake! { Limiter:
         let mut disk = stage.lock();
         let answer = match lease.subject {
             Subject::Network(_) => disk.network_lease,
+            Subject::Object(_) | Subject::CallerAtObject(..) => {
+                disk.called.push(lease.subject);
+                disk.call_lease
+            }
             _ => {
                 disk.leases += 1;
                 disk.lease
