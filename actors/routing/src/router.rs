@@ -10,7 +10,7 @@
 //! | `get`, `race` | a get goes to the nearest nodes, and to the next ones if those are slow |
 //! | `reading` | which of the answers counts, some of which may be lies |
 //! | `change`, `spread`, `votes` | a put or a removal goes to all nodes of its key, and is over with a quorum |
-//! | `revise`, `survey` | a change that depends on what is there goes to one node first |
+//! | `survey`, `lead`, `revise` | a change that depends on what is there: what is there, and who decides about it |
 //! | `serve`, `here` | a request of a peer is checked, then put to this node's own copy |
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
@@ -22,6 +22,7 @@ mod change;
 pub(crate) mod check;
 mod get;
 mod here;
+mod lead;
 mod net;
 mod path;
 mod proven;

@@ -148,7 +148,7 @@ async fn put(
     put.check()?;
     check_bytes(put.value.encoded_size(), targets.len())?;
     let stamp = stamp(net, key, &put.value, None, None, Terms::default());
-    let change = Change { value: put.value, script: None, stamp, replicas: targets, lead: None };
+    let change = Change { value: put.value, script: None, stamp, replicas: targets, found: None };
     Ok(stored(ask_all(net, behalf, &change.ask(key, Condition::Always, behalf), &change.replicas).await))
 }
 
@@ -185,7 +185,7 @@ fn anew(net: &Net, behalf: &Behalf, key: &Key, record: &Record) -> Ask {
     let script = script.map(|it| TravellingScript { hash: it.hash, follows: it.follows.clone() });
     let terms = Terms { script: script.as_ref().map(|script| script.hash), ..Terms::default() };
     let stamp = stamp(net, key, &record.value, record.expires, None, terms);
-    let change = Change { value: record.value.clone(), script, stamp, replicas: Vec::new(), lead: None };
+    let change = Change { value: record.value.clone(), script, stamp, replicas: Vec::new(), found: None };
     change.ask(key, Condition::Always, behalf)
 }
 

@@ -9,13 +9,14 @@ use comet_kernel::contract::routing::TravellingScript;
 use comet_kernel::provenance::Removal;
 use comet_kernel::{Key, Record, UnixMillis, Value, limits};
 
+use super::lead::{Decision, Leads, follows, overtaken, pause};
 use super::net::{Behalf, Net, Replica};
 use super::sign::Terms;
 use super::spread::spread;
-use super::survey::survey;
+use super::survey::{Survey, survey};
 use super::votes::Votes;
-use super::{Outcome, script, unavailable};
-use crate::wire::{Answer, Ask, Condition as Travelling, Stamp};
+use super::{Outcome, script};
+use crate::wire::{Ask, Condition as Travelling, Stamp};
 
 /// The most nodes that a put may ask for: as many as a look-up finds, and as `dht.replication` may say.
 pub(super) const MOST_REPLICAS: u8 = 20;
@@ -25,21 +26,32 @@ pub(super) const MOST_REPLICAS: u8 = 20;
 /// so: one node that always claims something newer does not keep others from putting.
 const RESTAMPS: usize = 4;
 
+/// How often a conditional put is tried again because something else is there than was found.
+const TRIES: usize = 32;
+
 /// Puts an object on the nodes of its key.
 pub(super) async fn put(net: Rc<Net>, behalf: Rc<Behalf>, key: Key, put: Put) -> Outcome {
-    for attempt in 1..=RESTAMPS {
+    let mut leads = Leads::default();
+    let tries = if put.condition == Condition::Always { RESTAMPS } else { TRIES };
+    for attempt in 1..=tries {
         let change = match prepare(&net, &behalf, &key, &put).await {
             Ok(Ready::Put(change)) => change,
             Ok(Ready::Kept(present)) => return Ok(Reply::Kept { present }).into(),
             Err(refusal) => return Outcome::refused(refusal),
         };
         let mark = change.stamp.mark();
-        let outcome = change.run(net.clone(), behalf.clone(), key.clone()).await;
-        if !outcome.is_late(&mark) || (attempt == RESTAMPS && outcome.stored) {
+        if let Some((_, survey)) = &change.found {
+            leads.saw(survey);
+        }
+        let Some(outcome) = change.run(&net, &behalf, &key, &mut leads).await else {
+            pause(&net).await;
+            continue;
+        };
+        if !outcome.is_late(&mark) || (attempt == tries && outcome.stored) {
             return outcome;
         }
     }
-    Outcome::refused(unavailable(OVERTAKEN))
+    Outcome::refused(overtaken())
 }
 
 /// Removes an object from the nodes of its key, and leaves a tombstone there.
@@ -59,10 +71,8 @@ pub(super) async fn remove(net: Rc<Net>, behalf: Rc<Behalf>, key: Key) -> Outcom
             return outcome;
         }
     }
-    Outcome::refused(unavailable(OVERTAKEN))
+    Outcome::refused(overtaken())
 }
-
-const OVERTAKEN: &str = "others change the object all the time; try again";
 
 /// How many of so many nodes must have stored a change.
 pub(super) fn quorum(net: &Net, replicas: usize) -> usize {
@@ -105,8 +115,8 @@ pub(super) struct Change {
     pub script: Option<TravellingScript>,
     pub stamp: Stamp,
     pub replicas: Vec<Replica>,
-    /// The condition, and the node that decides whether it holds.
-    pub lead: Option<(Condition, Replica)>,
+    /// The condition, and what was found: a lead decides whether it still holds.
+    pub found: Option<(Condition, Survey)>,
 }
 
 async fn prepare(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, put: &Put) -> Result<Ready, Refusal> {
@@ -119,7 +129,7 @@ async fn prepare(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, put: &Put) -> Re
     let number = number.filter(|number| *number > 0).map(|number| number.min(MOST_REPLICAS));
     let replicas = net.replicas(key, number.map_or(net.replication(), usize::from)).await;
     let mut present = None;
-    let mut lead = None;
+    let mut found = None;
     if condition != Condition::Always || lifetime == Lifetime::Keep {
         let survey = survey(net, behalf, key, &replicas).await?;
         let live = survey.live(net);
@@ -129,13 +139,13 @@ async fn prepare(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, put: &Put) -> Re
             return Ok(Ready::Kept(live.cloned()));
         }
         present = live.and_then(|record| record.expires);
-        lead = (condition != Condition::Always).then_some((condition, survey.lead));
+        found = (condition != Condition::Always).then_some((condition, survey));
     }
     let expires = lifetime.end(present, net.unix(), longest_life(net));
     let owner = owned.then(|| behalf.caller.id.clone());
     let terms = Terms { script: script.as_ref().map(|script| script.hash), replicas: number, removed: None };
     let stamp = stamp(net, key, &value, expires, owner, terms);
-    Ok(Ready::Put(Box::new(Change { value, script, stamp, replicas, lead })))
+    Ok(Ready::Put(Box::new(Change { value, script, stamp, replicas, found })))
 }
 
 /// What tells a version from every other. Two nodes may come to the same number within a millisecond, once in a while.
@@ -172,33 +182,38 @@ impl Outcome {
 }
 
 impl Change {
-    /// Has the lead decide if there is a condition, then goes to everyone else.
-    pub(super) async fn run(self: Box<Self>, net: Rc<Net>, behalf: Rc<Behalf>, key: Key) -> Outcome {
-        let mut votes = Votes::new(quorum(&net, self.replicas.len()), self.stamp.mark());
+    /// Has a lead decide if there is a condition, then goes to everyone else. None if something else is there than was
+    /// found.
+    pub(super) async fn run(
+        self: Box<Self>,
+        net: &Rc<Net>,
+        behalf: &Rc<Behalf>,
+        key: &Key,
+        leads: &mut Leads,
+    ) -> Option<Outcome> {
+        let mut votes = Votes::new(quorum(net, self.replicas.len()), self.stamp.mark());
         let mut others = self.replicas.clone();
-        if let Some((condition, lead)) = &self.lead {
-            let ask = self.ask(&key, *condition, &behalf);
-            match net.ask(lead, ask, &behalf).await {
-                Ok(Answer::Stored { former: Some(newer) }) if self.stamp.mark().is_beaten_by(&newer) => {
-                    net.saw(newer.version);
-                    return Ok(Reply::Stored { former: Some(newer) }).into();
+        if let Some((condition, survey)) = &self.found {
+            let ask = self.ask(key, *condition, behalf);
+            let decision = leads.decide(net, behalf, (key, &ask, &self.stamp.mark()), survey, others.len()).await;
+            match decision {
+                Decision::Made(lead, answer) => {
+                    others.retain(|replica| *replica != lead);
+                    votes.count(&lead, Ok(answer));
                 }
-                stored @ Ok(Answer::Stored { .. }) => votes.count(lead, stored),
-                Ok(Answer::Kept { present }) => {
-                    let present = present.filter(|record| net.may_show(&key, record, lead));
-                    return Ok(Reply::Kept { present }).into();
+                Decision::Overtaken(lead, Some(present))
+                    if *condition == Condition::IfAbsent
+                        && follows(net, survey, &present, &lead)
+                        && net.may_show(key, &present, &lead) =>
+                {
+                    return Some(Ok(Reply::Kept { present: Some(present) }).into());
                 }
-                Ok(Answer::Refused(refusal)) => return Outcome::refused(refusal),
-                Ok(_) => return Outcome::refused(unavailable("the lead of the object makes no sense")),
-                Err(failure) => {
-                    let why = format!("the node that decides about the object: {failure}; try again");
-                    return Outcome::refused(Refusal::Unavailable(why));
-                }
+                Decision::Overtaken(..) => return None,
+                Decision::Over(reply) => return Some(reply.into()),
             }
-            others.retain(|replica| replica != lead);
         }
-        let ask = self.ask(&key, Condition::Always, &behalf);
-        spread(net, behalf, key, ask, others, votes).await
+        let ask = self.ask(key, Condition::Always, behalf);
+        Some(spread(net.clone(), behalf.clone(), key.clone(), ask, others, votes).await)
     }
 
     pub(super) fn ask(&self, key: &Key, condition: impl Into<Travelling>, behalf: &Behalf) -> Ask {

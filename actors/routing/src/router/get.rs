@@ -5,7 +5,6 @@
 //! answers counts is the matter of `reading`.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Info, Refusal, Reply};
 use comet_kernel::{Key, Record, Value};
@@ -38,8 +37,8 @@ pub(super) async fn peek(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key) -> Resul
 pub(super) async fn info(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key) -> Result<Reply, Refusal> {
     let replicas = net.replicas(key, net.replication()).await;
     let landed = gather(net, behalf, Ask::Copy { key: key.clone() }, replicas.clone()).await;
-    let survey = survey_of(net, behalf, key, &replicas).await?;
-    let Some(newest) = survey else { return Ok(Reply::Absent) };
+    let survey = survey(net, behalf, key, &replicas).await?;
+    let Some(newest) = survey.live(net).cloned() else { return Ok(Reply::Absent) };
     let holds = |landed: &&Landed| matches!(&landed.answer, Ok(Answer::Record(it)) if it.version == newest.version);
     let holders = landed.iter().filter(holds).count();
     let mut info = match own_info(net, behalf, key).await {
@@ -48,15 +47,6 @@ pub(super) async fn info(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key) -> Resul
     };
     info.replicas = holders as u32;
     Ok(Reply::Info(info))
-}
-
-async fn survey_of(
-    net: &Rc<Net>,
-    behalf: &Rc<Behalf>,
-    key: &Key,
-    replicas: &[Replica],
-) -> Result<Option<Arc<Record>>, Refusal> {
-    Ok(survey(net, behalf, key, replicas).await?.live(net).cloned())
 }
 
 /// What this node's own copy tells of itself: it knows more than a record does.
@@ -97,28 +87,42 @@ pub(super) async fn log(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key) -> Result
 }
 
 async fn read(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, ask: Ask, answers: usize) -> Result<Reply, Refusal> {
-    let number = net.replication().max(answers);
-    let replicas = net.replicas(key, number).await;
-    let (parallel, settled) = (net.read_parallel(), net.env.service.settled.is_set());
-    let stores = replicas.contains(&Replica::Here);
+    let replicas = net.replicas(key, net.replication().max(answers)).await;
+    let (stores, settled) = (replicas.contains(&Replica::Here), net.env.service.settled.is_set());
     let enough = match answers {
-        1 if stores && !settled => Enough::Newest(parallel),
+        1 if stores && !settled => Enough::Newest(net.read_parallel()),
         1 => Enough::Newest(1),
         several => Enough::Several(several),
     };
+    let own_first = answers == 1 && stores && settled;
+    inquire(net, behalf, key, ask, &replicas, enough, own_first).await.conclude()
+}
+
+/// Asks the nodes of a key until what they say is enough, and those who have taken the place of nodes that are gone.
+pub(super) async fn inquire<'a>(
+    net: &'a Rc<Net>,
+    behalf: &Rc<Behalf>,
+    key: &'a Key,
+    ask: Ask,
+    replicas: &[Replica],
+    enough: Enough,
+    own_first: bool,
+) -> Reading<'a> {
+    let parallel = net.read_parallel();
+    let width = if let Enough::Several(several) = enough { parallel.max(several) } else { parallel };
     let mut reading = Reading::new(net, key, &ask, enough, replicas.len());
-    let mut race = Race::new(net, behalf, ask.clone(), replicas.clone(), parallel);
-    if answers == 1 && stores && settled {
+    let mut race = Race::new(net, behalf, ask.clone(), replicas.to_vec(), parallel);
+    if own_first {
         race.here_first();
         race.start(1);
     } else {
-        race.start(parallel.max(answers));
+        race.start(width);
     }
-    reading.run(&mut race, parallel.max(answers)).await;
+    reading.run(&mut race, width).await;
     let mut others = Vec::new();
     if reading.is_open() && reading.failed() > 0 {
         // Some of those that were thought to be near are gone: who is near now?
-        others = net.find(key, number).await;
+        others = net.find(key, replicas.len()).await;
         others.retain(|replica| !replicas.contains(replica));
     }
     loop {
@@ -129,12 +133,11 @@ async fn read(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, ask: Ask, answers: 
         // Those that let a question time out may have it parked by a script, and be about to answer.
         others.append(&mut reading.take_silent());
         if !reading.is_open() || others.is_empty() {
-            break;
+            return reading;
         }
         let again = std::mem::take(&mut others);
         let mut race = Race::new(net, behalf, ask.clone(), again, parallel).behind(replicas.len());
         race.start(parallel);
         reading.run(&mut race, parallel).await;
     }
-    reading.conclude()
 }

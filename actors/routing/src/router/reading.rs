@@ -1,4 +1,4 @@
-//! A reading: the answers to one get as they come, and which of them counts.
+//! A reading: the answers to one get, or to the survey before a change, as they come, and which of them counts.
 //!
 //! Any of the nodes may lie. What it sends is held against these rules:
 //!
@@ -22,6 +22,7 @@ use comet_kernel::{Key, Record};
 
 use super::net::{Failure, Net, Replica};
 use super::race::{HEDGE, Landed, Race};
+use super::survey::Survey;
 use super::unavailable;
 use crate::messages::SendError;
 use crate::wire::{Answer, Ask};
@@ -63,8 +64,8 @@ pub(super) struct Reading<'a> {
     everyone: usize,
     /// Tombstones included.
     found: Vec<Found>,
-    /// The ranks of those that have nothing.
-    nothing: Vec<usize>,
+    /// Those that have nothing, with their ranks.
+    nothing: Vec<(usize, Replica)>,
     failed: usize,
     /// Those that failed by keeping silent.
     silent: Vec<Replica>,
@@ -177,7 +178,7 @@ impl<'a> Reading<'a> {
         let (reply, claim, handled) = match answer {
             Ok(Answer::Record(record)) => {
                 if !record.is_live(self.net.unix()) {
-                    self.nothing.push(rank);
+                    self.nothing.push((rank, replica.clone()));
                     if record.removed().is_some() {
                         let reply = Ok(Reply::Absent);
                         self.found.push(Found { rank, replica, reply, claim: Some(record), handled: false });
@@ -193,7 +194,7 @@ impl<'a> Reading<'a> {
                 (Ok(Reply::Value(value)), None, false)
             }
             Ok(Answer::Absent) => {
-                self.nothing.push(rank);
+                self.nothing.push((rank, replica));
                 return false;
             }
             failure => {
@@ -242,7 +243,7 @@ impl<'a> Reading<'a> {
         }
         if self.found.first().is_some_and(Found::is_gone) {
             let gone = self.found.drain(1..).filter(|found| !found.is_gone());
-            self.nothing.extend(gone.map(|found| found.rank));
+            self.nothing.extend(gone.map(|found| (found.rank, found.replica)));
         }
         if matches!(self.enough, Enough::Several(_)) {
             (0..self.found.len()).rev().for_each(|at| {
@@ -293,7 +294,7 @@ impl<'a> Reading<'a> {
         }
         let own = &self.found[0];
         let wanted = self.replicas_of(own);
-        let ranks = self.found.iter().map(|found| found.rank).chain(self.nothing.iter().copied());
+        let ranks = self.found.iter().map(|found| found.rank).chain(self.nothing.iter().map(|(rank, _)| *rank));
         let others: BTreeSet<_> = ranks.filter(|rank| *rank < wanted && *rank != own.rank).collect();
         others.len() > wanted - super::change::quorum(self.net, wanted)
     }
@@ -319,7 +320,7 @@ impl<'a> Reading<'a> {
     /// A node that lies has no say.
     fn drop(&mut self, at: usize) {
         let Found { rank, .. } = self.found.remove(at);
-        self.nothing.retain(|other| *other != rank);
+        self.nothing.retain(|(other, _)| *other != rank);
         self.failed += 1;
     }
 
@@ -328,12 +329,7 @@ impl<'a> Reading<'a> {
         self.repair();
         self.found.retain(|found| !found.is_gone());
         if self.found.is_empty() {
-            let certain = self.nothing.len() >= self.doubts || (self.failed == 0 && !self.nothing.is_empty());
-            return match self.refusal {
-                _ if certain => Ok(Reply::Absent),
-                Some(refusal) => Err(refusal),
-                None => Err(unavailable(SILENT)),
-            };
+            return self.check_absence().map(|()| Reply::Absent);
         }
         if matches!(self.enough, Enough::Newest(_)) {
             return self.found.swap_remove(0).reply;
@@ -346,12 +342,35 @@ impl<'a> Reading<'a> {
         Ok(Reply::Several(replies.into_iter().flatten().collect()))
     }
 
+    /// What a change has to start from.
+    pub(super) fn survey(mut self) -> Result<Survey, Refusal> {
+        self.repair();
+        let Some(newest) = self.found.first() else {
+            self.check_absence()?;
+            return Ok(Survey { newest: None, leads: in_order(self.nothing) });
+        };
+        let record = newest.claim.clone();
+        let alike = self.found.iter().filter(|found| found.claims_the_same(newest));
+        let leads = in_order(alike.map(|found| (found.rank, found.replica.clone())).collect());
+        Ok(Survey { newest: record, leads })
+    }
+
+    /// Whether it is certain that there is nothing; if not, why not.
+    fn check_absence(&mut self) -> Result<(), Refusal> {
+        let certain = self.nothing.len() >= self.doubts || (self.failed == 0 && !self.nothing.is_empty());
+        match self.refusal.take() {
+            _ if certain => Ok(()),
+            Some(refusal) => Err(refusal),
+            None => Err(unavailable(SILENT)),
+        }
+    }
+
     /// Tells the replicator if the answers do not fit together.
     fn repair(&self) {
         let Some(first) = self.found.first() else { return };
         let replicas = self.replicas_of(first);
         let differ = self.found.iter().any(|found| found.version() != first.version());
-        let missing = !first.is_gone() && self.nothing.iter().any(|rank| *rank < replicas);
+        let missing = !first.is_gone() && self.nothing.iter().any(|(rank, _)| *rank < replicas);
         if differ || missing {
             self.net.mend(self.key);
         }
@@ -374,8 +393,14 @@ impl Found {
     }
 }
 
+/// Nearest first.
+fn in_order(mut ranked: Vec<(usize, Replica)>) -> Vec<Replica> {
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, replica)| replica).collect()
+}
+
 /// Whether an object gives way to something newer: an owned one only to what its owner's node has signed.
-fn gives_way(old: &Record, new: &Record) -> bool {
+pub(super) fn gives_way(old: &Record, new: &Record) -> bool {
     let Some(owner) = old.owner.as_deref().filter(|_| old.removed().is_none()) else { return true };
     let node = owner.split('/').next().unwrap_or(owner);
     let given_up = new.owner.is_none() && new.provenance.as_ref().is_some_and(|it| *it.by == *node);

@@ -1,33 +1,31 @@
 //! Changes that are worked out from what is there: edits and ends of life.
 //!
-//! What is there is surveyed, the change is worked out here, and the lead makes it if it still has the version that the
-//! change is for. If somebody else was faster, the change is worked out again from what the lead has now. The other nodes
-//! get a plain value whole, so that one which missed a change is right again, whatever it had; a scripted object keeps its
+//! What is there is surveyed, the change is worked out here, and a lead makes it if it still has the version that the
+//! change is for (see `lead`). If somebody else was faster, the change is worked out again from what is there now. The other
+//! nodes get a plain value whole, so that one which missed a change is right again, whatever it had; a scripted object keeps its
 //! state on each node, and so gets the change alone.
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use comet_kernel::contract::aso::{Condition, Edit, EndCondition, Lifetime, Refusal, Reply};
+use comet_kernel::contract::aso::{Edit, EndCondition, Lifetime, Refusal, Reply};
 use comet_kernel::{Key, Record, UnixMillis, Value};
 
-use super::change::{Change, longest_life, quorum, remove, stamp};
+use super::Outcome;
+use super::change::{longest_life, quorum, remove, stamp};
+use super::lead::{Decision, Leads, follows, overtaken, pause};
 use super::net::{Behalf, Net, Replica};
 use super::sign::Terms;
 use super::spread::spread;
 use super::survey::{Survey, survey};
 use super::votes::Votes;
-use super::{Outcome, unavailable};
-use crate::wire::{Answer, Ask, Condition as Travelling};
+use crate::wire::{Ask, Condition as Travelling, Stamp};
 
 /// How often a change is worked out again because somebody else was faster. Of a few nodes that change one key as fast as
 /// they can, each loses every other time.
 const TRIES: u32 = 32;
 /// So many tries follow each other at once; then there is a wait, by chance, so that nodes in step get out of it.
 const IN_A_ROW: u32 = 4;
-/// The longest of these waits.
-const JITTER: Duration = Duration::from_millis(10);
 
 /// A change of one version.
 struct Revised {
@@ -39,7 +37,7 @@ struct Revised {
 enum Try {
     Over(Outcome),
     /// Somebody else was faster: this is there now, if the lead has said so.
-    Overtaken(Option<Arc<Record>>),
+    Overtaken(Replica, Option<Arc<Record>>),
 }
 
 /// Puts a value that is computed from the present one.
@@ -88,6 +86,7 @@ async fn revise(
 ) -> Result<Outcome, Refusal> {
     let mut replicas = net.replicas(&key, net.replication()).await;
     let mut found = survey(&net, &behalf, &key, &replicas).await?;
+    let mut leads = Leads::default();
     for number in 0..TRIES {
         let present = found.live(&net).cloned();
         check_owner(present.as_deref(), &behalf)?;
@@ -95,25 +94,30 @@ async fn revise(
         if let Some(wanted) = present.as_ref().and_then(|record| record.provenance.as_ref()?.replicas) {
             replicas = net.replicas(&key, usize::from(wanted)).await;
         }
-        let lead = found.lead.clone();
+        let place = Place { net: &net, behalf: &behalf, key: &key, replicas: &replicas };
         let tried = match &present {
-            Some(base) => change(&net, &behalf, &key, &replicas, &lead, base, revised).await?,
-            None => create(&net, &behalf, &key, &replicas, &lead, revised).await?,
+            Some(base) => place.change(&mut leads, &found, base, revised).await?,
+            None => place.create(&mut leads, &found, revised).await?,
         };
-        match tried {
+        found = match tried {
             Try::Over(outcome) => return Ok(outcome),
-            Try::Overtaken(Some(newest))
-                if number % IN_A_ROW < IN_A_ROW - 1 && net.check(&key, &newest, &lead).is_ok() =>
+            Try::Overtaken(lead, Some(newest))
+                if number % IN_A_ROW < IN_A_ROW - 1
+                    && follows(&net, &found, &newest, &lead)
+                    && net.check(&key, &newest, &lead).is_ok() =>
             {
-                found = Survey { newest: Some(newest), lead };
+                found.leads.retain(|other| *other != lead);
+                found.leads.insert(0, lead);
+                Survey { newest: Some(newest), leads: found.leads }
             }
-            Try::Overtaken(_) => {
-                net.clock().sleep(JITTER.mul_f64(net.random() as f64 / u64::MAX as f64)).await;
-                found = survey(&net, &behalf, &key, &replicas).await?;
+            Try::Overtaken(..) => {
+                pause(&net).await;
+                survey(&net, &behalf, &key, &replicas).await?
             }
-        }
+        };
+        leads.saw(&found);
     }
-    Err(unavailable("others change the object all the time; try again"))
+    Err(overtaken())
 }
 
 /// An owned object is changed by its owner only.
@@ -124,75 +128,83 @@ fn check_owner(present: Option<&Record>, behalf: &Behalf) -> Result<(), Refusal>
     }
 }
 
-/// Nothing is there: the first value is put on condition that nothing is there still.
-async fn create(
-    net: &Rc<Net>,
-    behalf: &Rc<Behalf>,
-    key: &Key,
-    replicas: &[Replica],
-    lead: &Replica,
-    revised: Revised,
-) -> Result<Try, Refusal> {
-    let Revised { value, expires } = revised;
-    let stamp = stamp(net, key, &value, expires, None, Terms::default());
-    let mark = stamp.mark();
-    let lead = Some((Condition::IfAbsent, lead.clone()));
-    let change = Box::new(Change { value: value.clone(), script: None, stamp, replicas: replicas.to_vec(), lead });
-    let mut outcome = change.run(net.clone(), behalf.clone(), key.clone()).await;
-    if outcome.is_late(&mark) {
-        return Ok(Try::Overtaken(None));
-    }
-    outcome.reply = match outcome.reply {
-        Ok(Reply::Kept { present }) => return Ok(Try::Overtaken(present)),
-        Ok(_) => Ok(Reply::Value(value)),
-        Err(refusal) => Err(refusal),
-    };
-    Ok(Try::Over(outcome))
+/// Where one try is made.
+struct Place<'a> {
+    net: &'a Rc<Net>,
+    behalf: &'a Rc<Behalf>,
+    key: &'a Key,
+    replicas: &'a [Replica],
 }
 
-/// Changes one version: at the lead, then everywhere.
-async fn change(
-    net: &Rc<Net>,
-    behalf: &Rc<Behalf>,
-    key: &Key,
-    replicas: &[Replica],
-    lead: &Replica,
-    base: &Record,
-    revised: Revised,
-) -> Result<Try, Refusal> {
-    let Revised { value, expires } = revised;
-    let origin = base.provenance.as_deref();
-    let terms = Terms {
-        script: origin.and_then(|provenance| provenance.script),
-        replicas: origin.and_then(|provenance| provenance.replicas),
-        removed: None,
-    };
-    let stamp = stamp(net, key, &value, expires, base.owner.clone(), terms);
-    let new_value = (value != base.value).then(|| value.clone());
-    let (asker, base_version) = (behalf.asker.clone(), base.version);
-    let revision = Ask::Revise { key: key.clone(), base: base_version, value: new_value, stamp: stamp.clone(), asker };
-    let mut votes = Votes::new(quorum(net, replicas.len()), stamp.mark()).of_a_revision(stamp.version);
-    match net.ask(lead, revision.clone(), behalf).await {
-        Ok(Answer::Stored { former }) => votes.count(lead, Ok(Answer::Stored { former })),
-        // The script has kept what is there: that is the outcome of the edit.
-        Ok(Answer::Kept { present: Some(present) }) if present.version == base_version => {
-            return Ok(Try::Over(Ok(Reply::Value(present.value.clone())).into()));
-        }
-        Ok(Answer::Kept { present }) => return Ok(Try::Overtaken(present.filter(|record| record.is_live(net.unix())))),
-        Ok(Answer::Absent) => return Ok(Try::Overtaken(None)),
-        Ok(Answer::Refused(refusal)) => return Err(refusal),
-        Err(failure) if failure.is_harmless() => return Ok(Try::Overtaken(None)),
-        Ok(_) => return Err(unavailable("the node that leads the object makes no sense")),
-        Err(failure) => return Err(Refusal::Unavailable(format!("the node that leads the object: {failure}"))),
+impl Place<'_> {
+    /// Nothing is there: the first value is put on condition that nothing is there still.
+    async fn create(&self, leads: &mut Leads, found: &Survey, revised: Revised) -> Result<Try, Refusal> {
+        let Revised { value, expires } = revised;
+        let stamp = stamp(self.net, self.key, &value, expires, None, Terms::default());
+        let put = Ask::Put {
+            key: self.key.clone(),
+            value: value.clone(),
+            script: None,
+            condition: Travelling::IfAbsent,
+            stamp: stamp.clone(),
+            asker: self.behalf.asker.clone(),
+        };
+        let votes = Votes::new(quorum(self.net, self.replicas.len()), stamp.mark());
+        let everywhere = self.whole(&value, stamp.clone());
+        self.decide(leads, found, (put, everywhere, &stamp), votes, value).await
     }
-    let ask = if base.active.is_none() { whole(key, &value, stamp, behalf) } else { revision };
-    let others = replicas.iter().filter(|replica| *replica != lead).cloned().collect();
-    let mut outcome = spread(net.clone(), behalf.clone(), key.clone(), ask, others, votes).await;
-    outcome.reply = outcome.reply.map(|_| Reply::Value(value));
-    Ok(Try::Over(outcome))
-}
 
-fn whole(key: &Key, value: &Value, stamp: crate::wire::Stamp, behalf: &Behalf) -> Ask {
-    let (key, value, asker) = (key.clone(), value.clone(), behalf.asker.clone());
-    Ask::Put { key, value, script: None, condition: Travelling::Always, stamp, asker }
+    /// Changes one version: at a lead, then everywhere.
+    async fn change(&self, leads: &mut Leads, found: &Survey, base: &Record, revised: Revised) -> Result<Try, Refusal> {
+        let Revised { value, expires } = revised;
+        let origin = base.provenance.as_deref();
+        let terms = Terms {
+            script: origin.and_then(|provenance| provenance.script),
+            replicas: origin.and_then(|provenance| provenance.replicas),
+            removed: None,
+        };
+        let stamp = stamp(self.net, self.key, &value, expires, base.owner.clone(), terms);
+        let new_value = (value != base.value).then(|| value.clone());
+        let (key, asker) = (self.key.clone(), self.behalf.asker.clone());
+        let revision = Ask::Revise { key, base: base.version, value: new_value, stamp: stamp.clone(), asker };
+        let votes = Votes::new(quorum(self.net, self.replicas.len()), stamp.mark()).of_a_revision(stamp.version);
+        let everywhere = if base.active.is_none() { self.whole(&value, stamp.clone()) } else { revision.clone() };
+        self.decide(leads, found, (revision, everywhere, &stamp), votes, value).await
+    }
+
+    /// Has a lead make the change, then sends it everywhere else.
+    async fn decide(
+        &self,
+        leads: &mut Leads,
+        found: &Survey,
+        (first, everywhere, stamp): (Ask, Ask, &Stamp),
+        mut votes: Votes,
+        value: Value,
+    ) -> Result<Try, Refusal> {
+        let mark = stamp.mark();
+        let about = (self.key, &first, &mark);
+        let (lead, answer) = match leads.decide(self.net, self.behalf, about, found, self.replicas.len()).await {
+            Decision::Made(lead, answer) => (lead, answer),
+            Decision::Overtaken(lead, present) => return Ok(Try::Overtaken(lead, present)),
+            // The script has kept what is there: that is the outcome of the edit.
+            Decision::Over(Ok(Reply::Kept { present })) => {
+                let kept = present.or(found.newest.clone()).map_or(Value::Nil, |record| record.value.clone());
+                return Ok(Try::Over(Ok(Reply::Value(kept)).into()));
+            }
+            Decision::Over(reply) => return reply.map(|reply| Try::Over(Ok(reply).into())),
+        };
+        let others = self.replicas.iter().filter(|replica| **replica != lead).cloned().collect();
+        votes.count(&lead, Ok(answer));
+        let (net, behalf, key) = (self.net.clone(), self.behalf.clone(), self.key.clone());
+        let mut outcome = spread(net, behalf, key, everywhere, others, votes).await;
+        // Something newer may be there by now, and rest on this change: it was made.
+        outcome.reply = outcome.reply.map(|_| Reply::Value(value));
+        Ok(Try::Over(outcome))
+    }
+
+    /// The change as a put.
+    fn whole(&self, value: &Value, stamp: Stamp) -> Ask {
+        let (key, value, asker) = (self.key.clone(), value.clone(), self.behalf.asker.clone());
+        Ask::Put { key, value, script: None, condition: Travelling::Always, stamp, asker }
+    }
 }

@@ -35,7 +35,7 @@ pub(super) async fn spread(
         let Some((replica, answer)) = running.next().await else { break };
         votes.count(&replica, answer);
     }
-    show(&net, &key, &mut votes);
+    votes.hide_what_is_forged(&net, &key);
     let (reply, stored) = (votes.verdict(), votes.have_stored());
     let rest = async move {
         while let Some((replica, answer)) = running.next().await {
@@ -46,11 +46,4 @@ pub(super) async fn spread(
         }
     };
     Outcome { reply, stored, rest: Some(Box::pin(rest)) }
-}
-
-/// What a peer says is or was there is shown to a client only if it was put as it says.
-fn show(net: &Net, key: &Key, votes: &mut Votes) {
-    for shown in [&mut votes.former, &mut votes.present] {
-        *shown = shown.take().filter(|(record, replica)| net.may_show(key, record, replica));
-    }
 }

@@ -4,6 +4,7 @@ mod acting;
 mod changing;
 mod editing;
 mod getting;
+mod leading;
 mod lying;
 mod scripts;
 mod serving;

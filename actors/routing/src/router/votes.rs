@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use comet_kernel::Record;
 use comet_kernel::contract::aso::{Refusal, Reply};
+use comet_kernel::{Key, Record};
 
 use super::change::Mark;
-use super::net::{Failure, Replica};
+use super::net::{Failure, Net, Replica};
 use crate::wire::Answer;
 
 /// The answers to one change, as they come.
@@ -20,9 +20,9 @@ pub(super) struct Votes {
     refusals: Vec<(Refusal, usize)>,
     failed: usize,
     /// The newest record that was replaced, and who said so.
-    pub former: Option<(Arc<Record>, Replica)>,
+    former: Option<(Arc<Record>, Replica)>,
     /// What is there instead, and who said so.
-    pub present: Option<(Arc<Record>, Replica)>,
+    present: Option<(Arc<Record>, Replica)>,
     /// What tells the change from others.
     mark: Mark,
     /// The version that the change makes, if it is for one version only.
@@ -90,6 +90,13 @@ impl Votes {
         let rank = |record: &Record, replica: &Replica| (record.version, *replica == Replica::Here);
         if self.former.as_ref().is_none_or(|(known, of)| rank(known, of) < rank(&former, replica)) {
             self.former = Some((former, replica.clone()));
+        }
+    }
+
+    /// What a peer says is or was there is shown to a client only if it was put as it says.
+    pub(super) fn hide_what_is_forged(&mut self, net: &Net, key: &Key) {
+        for shown in [&mut self.former, &mut self.present] {
+            *shown = shown.take().filter(|(record, replica)| net.may_show(key, record, replica));
         }
     }
 

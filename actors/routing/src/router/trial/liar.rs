@@ -73,6 +73,9 @@ impl Liar {
 
     /// What it answers, if it answers. Changes are acknowledged, and not made.
     pub(crate) fn answer(&self, ask: Ask) -> Option<Answer> {
+        if let Some(lie) = self.decide(&ask) {
+            return Some(lie);
+        }
         Some(match ask {
             Ask::Get { key, .. } | Ask::Copy { key } => return self.tell(&key),
             Ask::Put { key, value, stamp, .. } => {
@@ -96,6 +99,24 @@ impl Liar {
             Ask::Log { .. } => Answer::Absent,
             Ask::Nearest { .. } => Answer::Nodes((0..20).map(nobody).collect()),
         })
+    }
+
+    /// What it says if it is to decide about a change, besides that it is made.
+    fn decide(&self, ask: &Ask) -> Option<Answer> {
+        let key = match ask {
+            Ask::Put { condition: Condition::Always, .. } => return None,
+            Ask::Put { key, .. } | Ask::Revise { key, .. } => key,
+            _ => return None,
+        };
+        let known = lock(&self.memory).get(key).cloned();
+        let kept = |record: Option<Record>| Some(Answer::Kept { present: record.map(Arc::new) });
+        match (self.lie, known) {
+            (Lie::Refusal, _) => Some(Answer::Refused(Refusal::Thrown("forged".to_owned()))),
+            (Lie::Absence, _) => kept(None),
+            (Lie::Usurpation, Some((_, last))) => kept(Some(self.own(key, &last, None))),
+            (Lie::Replay, Some((first, _))) => kept(Some(first)),
+            _ => None,
+        }
     }
 
     fn remember(&self, key: Key, record: Record) {
