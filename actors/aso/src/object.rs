@@ -178,13 +178,13 @@ impl Object {
         if !matches!(self.body, Body::Scripted(_)) {
             return self.act_as_plain(call, responder, context);
         }
-        let Call { caller, op, stamp, .. } = call;
+        let Call { caller, op, stamp, request, .. } = call;
         if matches!(op, Op::Get { .. } | Op::Put(_) | Op::Edit(_) | Op::Remove) {
             self.remember_caller(&caller);
         }
         let origin = Origin { caller, stamp };
         match op {
-            Op::Get { payload } => self.get(origin.caller, payload, responder, context),
+            Op::Get { payload } => self.get(origin.caller, payload, request.deadline, responder, context),
             Op::Put(put) => self.put(origin, put, responder, context),
             Op::Edit(edit) => self.edit(&origin.caller, &edit, responder, context),
             Op::Revise(revision) => self.revise(&origin, *revision, responder, context),

@@ -12,12 +12,20 @@ use comet_kernel::{Caller, Moment, NodeId, Value, limits};
 use super::rates::Rates;
 use crate::env::Env;
 
+/// A parked request.
+#[derive(Debug)]
+struct Parked {
+    responder: CallResponder,
+    /// When it times out.
+    end: Moment,
+}
+
 /// What few objects have.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     /// Who waits, oldest first, as the sandbox wants to see them; `requests` holds the rest in the same order.
     callers: Vec<Arc<Caller>>,
-    requests: VecDeque<(Moment, CallResponder)>,
+    requests: VecDeque<Parked>,
     /// Actions in the network that are under way.
     actions: usize,
     /// The nodes that called last, latest last, if the script uses the network.
@@ -26,8 +34,8 @@ pub(crate) struct Extras {
     failures: Option<Failures>,
     /// What is left of the calls that the limiter has granted, if the configuration limits them.
     pub rates: Rates,
-    /// Whether it is seen to that parked requests time out.
-    pub waking: bool,
+    /// When it is seen to that parked requests time out.
+    pub waking: Option<Moment>,
     /// A version of the script that the object's `onUpgrade` refused.
     pub refused_upgrade: Option<comet_kernel::ScriptHash>,
 }
@@ -38,10 +46,10 @@ impl Extras {
         &self.callers
     }
 
-    /// Parks a request.
-    pub fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, now: Moment) {
+    /// Parks a request, until then at most.
+    pub fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, end: Moment) {
         self.callers.push(caller);
-        self.requests.push_back((now, responder));
+        self.requests.push_back(Parked { responder, end });
     }
 
     /// Takes out parked requests by their position, each with what answers it.
@@ -51,7 +59,7 @@ impl Extras {
         replies.dedup_by_key(|(position, _)| *position);
         let mut taken = Vec::with_capacity(replies.len());
         for (position, value) in replies {
-            if let Some((_, responder)) = self.requests.remove(position) {
+            if let Some(Parked { responder, .. }) = self.requests.remove(position) {
                 self.callers.remove(position);
                 taken.push((responder, value));
             }
@@ -60,27 +68,27 @@ impl Extras {
         taken
     }
 
-    /// Ends the requests that were parked too long ago. How long the next one may still wait, if there is one.
-    pub fn time_out(&mut self, now: Moment, patience: Duration) -> Option<Duration> {
-        while self.requests.front().is_some_and(|(since, _)| now.since(*since) >= patience) {
-            if let Some((_, responder)) = self.requests.pop_front() {
-                self.callers.remove(0);
+    /// Ends the requests whose time is over. When the next one's is, if there is one.
+    pub fn time_out(&mut self, now: Moment, patience: Duration) -> Option<Moment> {
+        for position in (0..self.requests.len()).rev().filter(|at| self.requests[*at].end <= now).collect::<Vec<_>>() {
+            self.callers.remove(position);
+            if let Some(Parked { responder, .. }) = self.requests.remove(position) {
                 responder.answer(Err(Refusal::TimedOut(patience.as_millis() as u64)));
             }
         }
-        self.requests.front().map(|(since, _)| patience.saturating_sub(now.since(*since)))
+        self.requests.iter().map(|parked| parked.end).min()
     }
 
     /// What is left for an object that takes this one's place.
     pub fn successor(&self) -> Option<Extras> {
         let (waking, actions) = (self.waking, self.actions);
-        (waking || actions > 0).then(|| Extras { actions, waking, ..Extras::default() })
+        (waking.is_some() || actions > 0).then(|| Extras { actions, waking, ..Extras::default() })
     }
 
     /// Ends every parked request.
     pub fn end_parked(&mut self, refusal: &Refusal) {
         self.callers.clear();
-        for (_, responder) in self.requests.drain(..) {
+        for Parked { responder, .. } in self.requests.drain(..) {
             responder.answer(Err(refusal.clone()));
         }
     }

@@ -7,7 +7,7 @@ use comet_kernel::contract::aso::{Budget, Put, Refusal, Reply};
 use comet_kernel::contract::limiter::{Lease, Subject};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::events::Kind;
-use comet_kernel::{Caller, Context, Value, Work};
+use comet_kernel::{Caller, Context, Moment, Value, Work};
 
 use super::allowance::May;
 use super::scripted::refusal;
@@ -27,6 +27,7 @@ impl Object {
         &mut self,
         caller: Arc<Caller>,
         payload: Value,
+        deadline: Moment,
         responder: CallResponder,
         context: &mut Context<Self>,
     ) {
@@ -44,7 +45,7 @@ impl Object {
                     return responder.answer(Err(refusal));
                 }
                 if parked {
-                    self.park(caller, responder, context);
+                    self.park(caller, responder, deadline, context);
                 } else {
                     self.answer(responder, found(reply));
                 }
@@ -52,23 +53,30 @@ impl Object {
         }
     }
 
-    fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, context: &mut Context<Self>) {
-        let now = self.local.env.now();
-        self.extras().park(caller, responder, now);
-        if !std::mem::replace(&mut self.extras().waking, true) {
-            let patience = Duration::from_secs(self.local.env.settings.parked_seconds);
-            self.time_out_later(patience, patience, context);
+    /// Parks a request for as long as requests may be parked, and no longer than whoever sent it waits: a node that has
+    /// given up asks again, and is parked once only.
+    fn park(&mut self, caller: Arc<Caller>, responder: CallResponder, deadline: Moment, context: &mut Context<Self>) {
+        let patience = Duration::from_secs(self.local.env.settings.parked_seconds);
+        let end = deadline.min(self.local.env.now() + patience);
+        self.extras().park(caller, responder, end);
+        if self.extras().waking.is_none_or(|waking| end < waking) {
+            self.time_out_at(end, patience, context);
         }
     }
 
-    /// Ends requests that were parked too long ago, for as long as there are any.
-    fn time_out_later(&mut self, wait: Duration, patience: Duration, context: &mut Context<Self>) {
-        let clock = self.local.env.kernel.clock.clone();
+    /// Ends requests that were parked for too long, for as long as there are any.
+    fn time_out_at(&mut self, end: Moment, patience: Duration, context: &mut Context<Self>) {
+        self.extras().waking = Some(end);
+        let (clock, wait) = (self.local.env.kernel.clock.clone(), end.since(self.local.env.now()));
         context.after(&clock, wait, move |object, context| {
+            // An earlier end has been seen to since, and goes on.
+            if object.extras().waking != Some(end) {
+                return;
+            }
+            object.extras().waking = None;
             let now = object.local.env.now();
-            match object.extras().time_out(now, patience) {
-                Some(wait) => object.time_out_later(wait, patience, context),
-                None => object.extras().waking = false,
+            if let Some(next) = object.extras().time_out(now, patience) {
+                object.time_out_at(next, patience, context);
             }
         });
     }

@@ -1,11 +1,11 @@
 //! Objects with a script: how they come to be, what their handlers decide, and that what fails leaves no trace.
 
-use comet_kernel::contract::aso::{Budget, Condition, Lifetime, Op, Put, Refusal, ScriptChoice};
-use comet_kernel::{ScriptHash, Value};
+use comet_kernel::contract::aso::{Budget, Call, Condition, Lifetime, Op, Put, Refusal, ScriptChoice};
+use comet_kernel::{Request, ScriptHash, Value};
 
 use super::world::{
-    SECOND, World, add, answer, applied, expire, get, int, kept, put, put_by, put_named, removed, set, set_if, stored,
-    text, value,
+    SECOND, World, add, answer, applied, caller, expire, get, int, kept, key, put, put_by, put_named, removed, set,
+    set_if, stored, text, value,
 };
 
 pub const COUNTER: &str = "let n = 0; fn onGet() { this.n += 1; this.n }";
@@ -271,6 +271,32 @@ async fn a_parked_request_is_answered_by_a_reply() {
     assert_eq!(answer(bob).await.map(|_| ()), Err(Refusal::TimedOut(30_000)));
     world.pass(1).await;
     assert_eq!(answer(alice).await.map(|_| ()), Err(Refusal::TimedOut(30_000)));
+}
+
+#[actix::test]
+async fn a_request_is_parked_no_longer_than_its_sender_waits() {
+    let world = World::with(|settings| settings.aso.parked = 2).await;
+    world.put("a", "old", WAITER).await;
+    let later = |who: &str, seconds: u32| {
+        let request = Request::until(world.clock.now() + SECOND * seconds);
+        let op = Op::Get { payload: text("later") };
+        world.send_call(Call { key: key("a"), request, caller: caller(who), op, stamp: None })
+    };
+    let mut patient = later("alice", 60);
+    world.rest().await;
+    // A node that gets no answer in two seconds asks again, as long as its client waits.
+    for _ in 0..10 {
+        let given_up = later("bob", 2);
+        world.pass(2).await;
+        assert_eq!(answer(given_up).await.map(|_| ()), Err(Refusal::TimedOut(30_000)));
+    }
+    assert!(patient.try_take().expect("it lives").is_none());
+    let hasty = later("bob", 2);
+    kept(world.ask_as("carol", "a", set("news")).await);
+    kept(world.ask_as("bob", "a", set("news")).await);
+    assert_eq!(value(answer(hasty).await.expect("replied")), text("news"));
+    world.pass(10).await;
+    assert_eq!(answer(patient).await.map(|_| ()), Err(Refusal::TimedOut(30_000)));
 }
 
 #[actix::test]

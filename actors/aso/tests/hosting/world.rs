@@ -29,6 +29,8 @@ const PATIENCE: usize = 10_000;
 /// How long a supervisor waits for the start of an actor that waits for something itself.
 const START_DEADLINE: Duration = Duration::from_secs(10);
 pub const SECOND: Duration = Duration::from_secs(1);
+/// How long whoever sends a call waits.
+const SENDER: Duration = Duration::from_secs(600);
 pub const FLUSH: Duration = Duration::from_millis(100);
 
 pub type Answer = Result<Reply, Refusal>;
@@ -237,9 +239,12 @@ impl World {
     }
 
     pub fn send_stamped(&self, who: &str, name: &str, op: Op, stamp: Option<Stamp>) -> Pending<Answer> {
+        let request = Request::until(self.clock.now() + SENDER);
+        self.send_call(Call { key: key(name), request, caller: caller(who), op, stamp: stamp.map(Arc::new) })
+    }
+
+    pub fn send_call(&self, call: Call) -> Pending<Answer> {
         let now = self.clock.now();
-        let (request, stamp) = (Request::until(now + SECOND), stamp.map(Arc::new));
-        let call = Call { key: key(name), request, caller: caller(who), op, stamp };
         match self.service.directory.ask(call, now, false) {
             Asked::Later(pending) => pending,
             Asked::Done(answer) => {
