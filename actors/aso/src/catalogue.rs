@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use comet_kernel::ScriptHash;
+use comet_kernel::{ScriptHash, UnixMillis};
 use dashmap::DashMap;
 
 use crate::sandbox::Script;
@@ -39,6 +39,8 @@ pub(crate) struct Named {
 #[derive(Debug)]
 pub(crate) struct Version {
     pub script: Arc<Script>,
+    /// When it was loaded into this node; 0 if it came with the binary.
+    pub loaded: UnixMillis,
     /// Whether there is something to go back to.
     watched: bool,
     calls: AtomicU64,
@@ -88,9 +90,10 @@ impl Catalogue {
     }
 
     /// Makes a name stand for a script. With `watched`, the version is rolled back should it fail too often.
-    pub fn set(&self, name: &Arc<str>, script: Arc<Script>, watched: bool) {
+    pub fn set(&self, name: &Arc<str>, script: Arc<Script>, loaded: UnixMillis, watched: bool) {
         let version = Arc::new(Version {
             script,
+            loaded,
             watched,
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),

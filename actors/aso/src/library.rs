@@ -23,7 +23,7 @@ use comet_kernel::contract::storage::{self, NamedVersion, ReadNames, ReadScript,
 use comet_kernel::contract::timer::DisarmAll;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
-use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, Work, limits};
+use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, UnixMillis, Work, limits};
 
 use self::by_hash::{fetch, find_or_store};
 use self::folder::Folder;
@@ -102,7 +102,8 @@ impl Library {
     fn adopt_stored(&mut self, name: &Arc<str>, versions: Vec<NamedVersion>, source: Option<&str>) {
         match source.map(|source| self.env.sandbox.compile(source)) {
             Some(Ok(script)) => {
-                self.adopt(name, script);
+                let loaded = versions.last().map_or(UnixMillis(0), |newest| newest.loaded);
+                self.adopt(name, script, loaded);
                 self.versions.insert(name.clone(), versions);
             }
             unusable => {
@@ -118,7 +119,7 @@ impl Library {
     fn adopt_built_in(&self) {
         for (name, source) in BUILT_IN {
             if !self.versions.contains_key(*name) {
-                self.adopt(&(*name).into(), self.compile_built_in(source));
+                self.adopt(&(*name).into(), self.compile_built_in(source), UnixMillis(0));
             }
         }
         // An object refers to its script by hash. Should a later binary come with another version of a built-in
@@ -134,11 +135,11 @@ impl Library {
     }
 
     /// Makes a name stand for a script at the start. After a restart of the library it may do so already.
-    fn adopt(&self, name: &Arc<str>, script: Script) {
+    fn adopt(&self, name: &Arc<str>, script: Script, loaded: UnixMillis) {
         let present = self.env.catalogue.named(name).map(|named| named.current().script.hash());
         if present != Some(script.hash()) {
             let script = self.env.catalogue.keep(script);
-            self.env.catalogue.set(name, script, false);
+            self.env.catalogue.set(name, script, loaded, false);
         }
     }
 
@@ -218,8 +219,9 @@ impl Library {
             finish(durable(outcome).map(|()| {
                 library.add_source(script.hash(), context);
                 let watched = versions.len() > 1;
+                let loaded = versions.last().map_or(UnixMillis(0), |newest| newest.loaded);
                 library.versions.insert(name.clone(), versions);
-                library.env.catalogue.set(&name, script, watched);
+                library.env.catalogue.set(&name, script, loaded, watched);
                 library.env.kernel.events.publish(Kind::Script, &*name, text);
             }));
         });
@@ -237,9 +239,12 @@ impl Library {
         }
         let mut versions = self.versions_with_built_in(&name);
         versions.pop();
-        let Some(hash) = versions.last().map(|former| former.hash) else {
+        let Some(former) = versions.last_mut() else {
             return finish(Err(LibraryError::NoFormerVersion(name.to_string())));
         };
+        // To go back is to load it again: what was put meanwhile goes back as well.
+        former.loaded = self.env.unix();
+        let hash = former.hash;
         let env = self.env.clone();
         context.hold(async move { fetch(&env, hash).await }, move |library, script, context| match script {
             Ok(script) => {
@@ -357,7 +362,7 @@ impl Handler<DropScript> for Library {
                 library.versions.remove(&drop.name);
                 library.env.catalogue.forget(&drop.name);
                 if let Some((name, source)) = BUILT_IN.iter().find(|(name, _)| **name == *drop.name) {
-                    library.adopt(&(*name).into(), library.compile_built_in(source));
+                    library.adopt(&(*name).into(), library.compile_built_in(source), UnixMillis(0));
                 }
                 library.env.kernel.events.publish(Kind::Script, &*drop.name, "dropped");
             }));

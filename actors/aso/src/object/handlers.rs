@@ -204,7 +204,11 @@ impl Object {
         let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
         let named = named.clone();
         scripted.stamp = named.stamp();
-        let (former, new) = (scripted.script.clone(), named.current().script.clone());
+        let current = named.current();
+        if scripted.was_put_after(current.loaded, &self.local.env.node.id) {
+            return;
+        }
+        let (former, new) = (scripted.script.clone(), current.script.clone());
         let old = former.hash();
         let refused = self.extras.as_ref().is_some_and(|extras| extras.refused_upgrade == Some(new.hash()));
         if new.hash() == old || scripted.quarantined || refused {

@@ -159,6 +159,13 @@ impl Scripted {
         Ok(Made { scripted, actions, note })
     }
 
+    /// Whether it was put through another node after this node had loaded a version of the script. The same name may mean
+    /// another script there: what was meant by the put is what the object runs, until this node loads a newer version.
+    pub fn was_put_after(&self, loaded: UnixMillis, node: &str) -> bool {
+        let elsewhere = self.provenance.as_ref().is_some_and(|provenance| *provenance.by != *node);
+        elsewhere && loaded.0 <= self.version >> 16
+    }
+
     /// Gives the object the terms of a new version.
     pub fn set_terms(&mut self, terms: Terms) {
         let Terms { version, expires, owner, provenance } = terms;

@@ -349,6 +349,7 @@ async fn an_object_follows_the_name_it_came_with_if_this_node_knows_the_name() {
         arrive(&world, key, with_active(record, |active| active.script.follows = Some(name.into()))).await;
         assert_eq!(world.get(key).await, int(1));
     }
+    world.pass(1).await;
     world.load("known", "fn onGet() { this.n + 100 }").await;
     assert_eq!((world.get("a").await, world.get("b").await), (int(101), int(2)));
 }
@@ -400,9 +401,8 @@ async fn a_copy_that_no_node_could_have_stored_is_refused() {
     assert!(matches!(try_arrive(&world, "a", record).await, Err(Refusal::WrongType(_))));
     let long = Value::Map([("n".into(), Value::Bytes(vec![0; 70_000].into()))].into_iter().collect());
     assert!(matches!(try_arrive(&world, "a", object(5, 1, COUNTER, long)).await, Err(Refusal::TooBig { .. })));
-    let silly = with_active(object(5, 1, COUNTER, fields(&[("n", 0)])), |active| {
-        active.timer = Some(Interval { seconds: 0, due: START });
-    });
+    let record = object(5, 1, COUNTER, fields(&[("n", 0)]));
+    let silly = with_active(record, |active| active.timer = Some(Interval { seconds: 0, due: START }));
     assert_eq!(arrive(&world, "a", silly).await, Arrived::Taken);
     assert_eq!(world.armed("a"), None, "a timer without an interval is none");
 }

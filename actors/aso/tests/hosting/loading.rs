@@ -1,10 +1,12 @@
 //! Hot loading: a new version is taken over before an object's next event.
 
 use comet_kernel::contract::aso::{Op, Put, ScriptChoice};
-use comet_kernel::contract::library::{DropScript, RollbackScript};
+use comet_kernel::contract::library::{DropScript, KeepSource, RollbackScript};
+use comet_kernel::contract::routing::TravellingScript;
 use comet_kernel::{ScriptHash, Value};
 
 use super::scripted::COUNTER;
+use super::stamps::stamp;
 use super::world::{World, int, put, put_by, put_named, stored, text};
 
 const TENFOLD: &str = "let n = 0; let extra = 5; fn onGet() { this.n += 10; this.n + this.extra }";
@@ -46,6 +48,21 @@ async fn objects_that_were_pinned_or_put_by_hash_or_source_stay() {
         world.passivate(name).await;
         assert_eq!((world.get(name).await, present(&world, name).await), (int(2), old));
     }
+}
+
+#[actix::test]
+async fn an_object_of_another_node_keeps_its_version_of_a_name_that_means_another_script_here() {
+    let world = World::networked().await;
+    world.load("counter", "fn onGet() { \"another script\" }").await;
+    let keep = KeepSource { source: COUNTER.into() };
+    let hash = world.service.keep_source.call(keep).await.expect("there").expect("kept");
+    let there = ScriptChoice::Travelled(TravellingScript { hash, follows: Some("counter".into()) });
+    stored(world.ask_stamped("a", put_by("v", there), stamp(5)).await);
+    assert_eq!(world.get("a").await, int(1));
+    world.passivate("a").await;
+    assert_eq!(world.get("a").await, int(2), "nor does it change when it comes back from the disk");
+    world.load("counter", "fn onGet() { this.n + 100 }").await;
+    assert_eq!(world.get("a").await, int(102), "what is loaded later takes it over");
 }
 
 #[actix::test]
