@@ -3,7 +3,7 @@
 //! | rule | an object | an object whose script is signed by a trusted publisher |
 //! |---|---|---|
 //! | keys | its own and its child keys | any |
-//! | nodes | the nearest to the key, and those that called it lately | any |
+//! | nodes | the 20 nearest to the key, and those that called it lately | any |
 //! | what stands behind it | no other object | up to two others |
 //! | nodes of one action | 20 | 20 |
 //! | bytes of one action, over all nodes | 1 MiB | 1 MiB |
@@ -23,7 +23,7 @@ use super::{here, unavailable};
 use crate::wire::{Answer, Ask, Condition, Stamp};
 
 /// The most nodes that one action asks.
-const FAN_OUT: usize = 20;
+const FAN_OUT: usize = limits::ACTION_NODES;
 /// The most bytes that one action sends to all its nodes together, and takes from them.
 const BYTES: usize = limits::VALUE_BYTES;
 
@@ -81,8 +81,9 @@ fn targets(net: &Net, key: &Key, nodes: &Targets, act: &Act, signed: bool) -> Re
         }
         Targets::These(nodes) if nodes.len() > FAN_OUT => forbidden(TOO_MANY),
         Targets::These(nodes) => {
-            let mut near = neighbours.nearest(&place, 2 * net.replication());
-            near.extend(neighbours.nearest(&act.object.place(), 2 * net.replication()));
+            // As many as `comet.lookup` names, and this node.
+            let mut near = neighbours.nearest(&place, FAN_OUT + 1);
+            near.extend(neighbours.nearest(&act.object.place(), FAN_OUT + 1));
             let is_known = |id: &NodeId| act.callers.contains(id) || near.iter().any(|node| node.id == *id);
             if !signed && !nodes.iter().all(is_known) {
                 return forbidden("an object may reach its neighbours and its callers only: its script is not signed");

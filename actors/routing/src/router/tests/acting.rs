@@ -86,15 +86,15 @@ async fn nodes_that_are_neither_near_nor_callers_need_a_signature() {
     let mut settings = super::world::settings();
     settings.dht.replication = 3;
     settings.dht.write_quorum = 2;
-    let world = World::with(20, &settings).await;
+    let world = World::with(24, &settings).await;
     let near = world.near(&key("k"));
-    let far = world.nodes[near[19]].id.clone();
+    let far = world.nodes[near[23]].id.clone();
     let action = || act(&world, get(key("k"), Targets::These(vec![far.clone()])));
     assert!(rule(carry(&world, near[0], action()).await).contains("neighbours and its callers"));
     assert!(carry(&world, near[0], Act { callers: vec![far.clone()], ..action() }).await.is_ok());
     assert!(carry(&world, near[0], signed(action())).await.is_ok());
-    let neighbour = world.nodes[near[5]].id.clone();
-    let close = act(&world, get(key("k"), Targets::These(vec![neighbour])));
+    let neighbours = near[1..21].iter().map(|node| world.nodes[*node].id.clone()).collect();
+    let close = act(&world, get(key("k"), Targets::These(neighbours)));
     assert!(carry(&world, near[0], close).await.is_ok());
 }
 
