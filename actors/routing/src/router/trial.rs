@@ -6,6 +6,8 @@
 
 mod cluster;
 pub(crate) mod liar;
+#[cfg(feature = "trial")]
+mod neighbour;
 pub(crate) mod replicator;
 pub(crate) mod shard;
 
@@ -14,11 +16,13 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::{Condition, Edit, EndCondition, Lifetime, Op, Put, Refusal, Reply};
 use comet_kernel::{Key, Value};
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::cluster::Cluster;
+#[cfg(feature = "trial")]
+pub use self::neighbour::Neighbour;
 
 /// What two sides of a test both see.
 pub(crate) type Shared<T> = Arc<Mutex<T>>;
@@ -123,9 +127,10 @@ pub async fn run(size: Size, seed: u64) -> Figures {
             object.known && (again[round] || !matches!(object.kind, Kind::Plain { .. }))
         };
         let mut changed: Vec<_> = objects.iter_mut().enumerate().filter(takes_part).map(|(_, object)| object).collect();
-        for some in changed.chunks_mut(AT_ONCE) {
-            let changes = some.iter_mut().map(|object| change(&cluster, object, round));
-            join_all(changes).await.into_iter().for_each(|change| figures.count_change(change));
+        let mut changes =
+            stream::iter(&mut changed).map(|object| change(&cluster, object, round)).buffer_unordered(AT_ONCE);
+        while let Some(change) = changes.next().await {
+            figures.count_change(change);
         }
     }
     cluster.assault(&objects.iter().map(|object| object.key.clone()).collect::<Vec<_>>()).await;
@@ -133,10 +138,12 @@ pub async fn run(size: Size, seed: u64) -> Figures {
     objects.retain(|object| object.known);
     let asked: Vec<_> =
         (0..size.gets).map(|_| (random.random_range(0..honest), random.random_range(0..objects.len()))).collect();
-    for some in asked.chunks(AT_ONCE) {
-        let gets = some.iter().map(|(node, at)| get(&cluster, *node, &objects[*at]));
-        join_all(gets).await.into_iter().for_each(|outcome| figures.count(outcome));
+    // The next begins as soon as one ends: who waits for a liar holds nobody else up.
+    let mut gets = stream::iter(asked).map(|(node, at)| get(&cluster, node, &objects[at])).buffer_unordered(AT_ONCE);
+    while let Some(outcome) = gets.next().await {
+        figures.count(outcome);
     }
+    drop(gets);
     figures.noticed = cluster.honest.iter().map(|node| node.env.tally.refused.read()).sum();
     cluster.stop().await;
     figures

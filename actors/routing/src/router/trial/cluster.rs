@@ -27,7 +27,7 @@ use crate::swarm::Plan;
 /// Nodes that join at once: they share one thread.
 const GROUP: usize = 5;
 /// How long they have to join.
-const JOINING: Duration = Duration::from_secs(120);
+pub(super) const JOINING: Duration = Duration::from_secs(120);
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(10);
 /// Objects that each liar attacks.
@@ -41,10 +41,11 @@ pub(super) struct Cluster {
 }
 
 /// One node.
+#[derive(Debug)]
 pub(super) struct Node {
     id: NodeId,
     pub env: Env,
-    tree: Tree,
+    pub tree: Tree,
     /// What a liar makes of questions.
     liar: Option<Liar>,
 }
@@ -98,21 +99,23 @@ impl Cluster {
         reply.unwrap_or_else(|error| Err(Refusal::Unavailable(error.to_string())))
     }
 
-    /// Has the liars send what no honest node may take.
+    /// Has the liars send what no honest node may take, all at the same time.
     pub async fn assault(&self, keys: &[Key]) {
-        for node in &self.liars {
-            let liar = node.liar.as_ref().expect("it lies");
-            for (key, attack) in
-                keys.iter().take(ATTACKED).flat_map(|key| liar.attacks(key).into_iter().map(move |it| (key, it)))
-            {
-                let targets = node.env.service.neighbours.nearest(&key.place(), 8);
-                let sent =
-                    targets.iter().filter(|target| self.liars.iter().all(|liar| liar.id != target.id)).map(|target| {
-                        let deadline = self.clock.now() + Duration::from_secs(1);
-                        node.env.send.call(Send { to: target.id.clone(), ask: attack.clone(), deadline, bulk: true })
-                    });
-                let _what_they_say_does_not_matter = join_all(sent).await;
-            }
+        join_all(self.liars.iter().map(|node| self.attack(node, keys))).await;
+    }
+
+    async fn attack(&self, node: &Node, keys: &[Key]) {
+        let liar = node.liar.as_ref().expect("it lies");
+        for (key, attack) in
+            keys.iter().take(ATTACKED).flat_map(|key| liar.attacks(key).into_iter().map(move |it| (key, it)))
+        {
+            let targets = node.env.service.neighbours.nearest(&key.place(), 8);
+            let targets = targets.iter().filter(|target| self.liars.iter().all(|liar| liar.id != target.id));
+            let sent = targets.map(|target| {
+                let deadline = self.clock.now() + Duration::from_secs(1);
+                node.env.send.call(Send { to: target.id.clone(), ask: attack.clone(), deadline, bulk: true })
+            });
+            let _what_they_say_does_not_matter = join_all(sent).await;
         }
     }
 
@@ -129,7 +132,7 @@ fn memory() -> String {
     format!("/memory/{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn wait(clock: &Clock, deadline: Moment, holds: impl Fn() -> bool) {
+pub(super) async fn wait(clock: &Clock, deadline: Moment, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(clock.now() < deadline, "the nodes do not find each other");
         clock.sleep(Duration::from_millis(20)).await;
@@ -137,7 +140,8 @@ async fn wait(clock: &Clock, deadline: Moment, holds: impl Fn() -> bool) {
 }
 
 impl Node {
-    async fn start(secret: [u8; 32], listen: &str, seeds: &[String], lie: Option<Lie>, clock: &Clock) -> Self {
+    pub async fn start(secret: [u8; 32], listen: &str, seeds: &[String], lie: Option<Lie>, clock: &Clock) -> Self {
+        let transport = if listen.starts_with("/memory/") { Transport::Memory } else { Transport::Sockets };
         let mut settings = Settings::default();
         settings.network.listen = List(vec![listen.to_owned()]);
         settings.network.bootstrap = List(seeds.to_vec());
@@ -149,11 +153,11 @@ impl Node {
             aso: objects,
             storage: storage::Service::vacant(clock),
             thread: Thread::current(),
-            transport: Transport::Memory,
+            transport,
             seed: Some(u64::from(secret[0])),
         };
         let env = Env::new(&kernel, &settings, &parts, &routing::Service::vacant(clock));
-        let plan = Plan::new(secret, &settings.network, Transport::Memory).expect("the configuration is right");
+        let plan = Plan::new(secret, &settings.network, transport).expect("the configuration is right");
         let spec = Spec::new("routing", Strategy::RestForOne).child(crate::spec::swarm(
             &env,
             Arc::new(plan),

@@ -190,7 +190,7 @@ fn forged() -> Value {
     Value::from("forged")
 }
 
-fn newer(record: &Record) -> u64 {
+pub(crate) fn newer(record: &Record) -> u64 {
     record.version.saturating_add(1 << 20)
 }
 
