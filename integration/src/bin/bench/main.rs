@@ -12,18 +12,22 @@
 //! | `report` | rows, tables, verdicts |
 //! | `server` | the two servers as processes |
 //! | `load` | loading objects, and `redis-benchmark` |
+//! | `asker` | calls of objects from within the process of their node |
 //! | `beside_redis` | rates, as ratios |
 //! | `processor` | processor time of one get, within this process |
 //! | `footprint` | memory, and how long a start takes |
 //! | `endless` | what a handler that never ends costs others |
 //! | `network` | networks of nodes, beside OpenDHT |
 //! | `dhtnode` | OpenDHT: a network of its nodes, and the driver that measures it |
-//! | `lookups` | what a look-up costs as the network grows, simulated and plotted |
+//! | `lookups` | what a look-up costs as the network grows, measured, simulated and plotted |
+//! | `liars` | a network in which a fifth of the nodes lies |
 
+mod asker;
 mod beside_redis;
 mod dhtnode;
 mod endless;
 mod footprint;
+mod liars;
 mod load;
 mod lookups;
 mod network;
@@ -92,8 +96,8 @@ const SECTIONS: &[Section] = &[
     network("restarted", "all nodes restarted one after the other, under load", network::failures::restarted),
     network("churn", "nodes that come and go", network::failures::churn),
     network("parted", "a partition with writes on both sides", network::failures::parted),
-    network("searches", "look-ups of real nodes within one process", network::lookups::run),
-    network("lookups", "what a look-up costs as the network grows, simulated", lookups::run),
+    network("liars", "gets in a network of 100 nodes of which 20 lie", liars::run),
+    network("lookups", "what a look-up costs as the network grows, measured and simulated", lookups::run),
 ];
 
 fn main() -> ExitCode {
@@ -127,18 +131,20 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if failed > 0 { Err(anyhow::anyhow!("{failed} sections could not be measured")) } else { Ok(()) }
 }
 
-/// Has cargo build the binary that users run, which `cargo run --bin bench` alone does not.
+/// Has cargo build the binary that users run, which `cargo run --bin bench` alone does not, in the profile of this one.
 fn build_comet() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("this process does not know its own file")?;
+    let profile = own.parent().and_then(|folder| folder.file_name()).context("cargo puts binaries into folders")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // The harness for networks starts nodes from a binary of its own name.
     let packages = ["-p", "comet-ops", "-p", "comet-integration", "--bin", "comet", "--bin", "comet-under-test"];
-    let build = [&["build", "--quiet", "--release"], &packages[..]].concat();
-    let status = Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--profile"]).arg(profile).args(packages);
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
     let status = status.context("cargo cannot be run to build comet")?;
     if !status.success() {
         bail!("comet could not be built: cargo ended with {status}");
     }
-    let own = std::env::current_exe().context("this process does not know its own file")?;
     let comet = own.with_file_name("comet");
     if !comet.exists() {
         bail!("cargo built comet somewhere else than {}; run without --target-dir", comet.display());

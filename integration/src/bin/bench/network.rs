@@ -7,11 +7,9 @@
 //! | `store` | puts and gets in a network of 64 nodes; what an idle node takes |
 //! | `failures` | half of the nodes killed at once; all restarted; churn; a partition |
 //! | `pair` | what two nodes carry between them |
-//! | `lookups` | look-ups of real nodes within this process |
 
 pub(crate) mod client;
 pub(crate) mod failures;
-pub(crate) mod lookups;
 pub(crate) mod pair;
 pub(crate) mod store;
 

@@ -4,14 +4,10 @@
 //! 64 gets under way. The process's clock counts everything: what storage spends to write the counters behind, too. The
 //! thread's clock counts the asker and the objects only.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
-use anyhow::{Context, anyhow};
-use comet_kernel::contract::aso::{Call, Condition, Lifetime, Op, Put, ScriptChoice};
-use comet_kernel::directory::{Asked, Directory};
+use anyhow::Context;
+use comet_kernel::contract::aso::{Condition, Lifetime, Op, Put, ScriptChoice};
 use comet_kernel::settings::Durability;
-use comet_kernel::{Caller, Clock, Kernel, Key, NodeId, Request, Settings, Value};
+use comet_kernel::{Kernel, Key, Settings, Value};
 use comet_ops::identity::Identity;
 use comet_ops::tree::{self, Medium};
 use rustix::time::{ClockId, clock_gettime};
@@ -19,12 +15,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::Bench;
+use crate::asker::Asker;
 use crate::report::{Row, median, seconds};
-
-/// Gets under way at once.
-const IN_FLIGHT: usize = 64;
-/// How long one may take, in seconds.
-const DEADLINE: u64 = 60;
 
 /// What one get cost.
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +53,13 @@ fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
         comet_storage::prepare(&data, &settings.storage)?;
         let node = tree::start(&kernel, &settings, &data, &identity, Medium::SOCKETS).await?;
         let (sender, receiver) = oneshot::channel();
-        let asker = Asker::new(node.aso.directory.clone(), kernel.clock.clone(), &identity.id, objects);
+        let directory = node.aso.directory.clone();
+        let asker = Asker::new(move |call, now| directory.ask(call, now, false), &kernel.clock, &identity.id);
+        let name = |number| Key::new(crate::load::key(number).as_bytes()).expect("it is short");
+        let keys: Vec<Key> = (0..objects).map(name).collect();
         node.threads[0].run(move || {
             actix::spawn(async move {
-                let _the_bench_waits = sender.send(asker.measure(gets).await);
+                let _the_bench_waits = sender.send(cost(&asker, &keys, gets).await);
             });
         });
         let cost = receiver.await.context("the thread of the objects ended")?;
@@ -73,72 +68,27 @@ fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
     })
 }
 
-struct Asker {
-    directory: Directory,
-    clock: Clock,
-    caller: Arc<Caller>,
-    keys: Vec<Key>,
-}
-
-impl Asker {
-    fn new(directory: Directory, clock: Clock, id: &NodeId, objects: usize) -> Self {
-        let name = |number| Key::new(crate::load::key(number).as_bytes()).expect("it is short");
-        Asker { directory, clock, caller: Arc::new(Caller::node(id)), keys: (0..objects).map(name).collect() }
+async fn cost(asker: &Asker, keys: &[Key], gets: usize) -> anyhow::Result<Cost> {
+    let put = Op::Put(Box::new(Put {
+        script: Some(ScriptChoice::Named { name: "read_counter".into(), pin: false }),
+        lifetime: Lifetime::Endless,
+        condition: Condition::Always,
+        ..Put::plain(Value::from(crate::load::value().as_str()))
+    }));
+    asker.ask(&put, keys.iter()).await?;
+    let get = Op::Get { payload: Value::Nil };
+    // Steps of a prime's length visit all keys in an order that no cache expects.
+    let spread = |count: usize| (0..count).map(|number| &keys[number.wrapping_mul(7_919) % keys.len()]);
+    asker.ask(&get, spread(gets / 10)).await?;
+    let (mut process, mut thread) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let before = now();
+        asker.ask(&get, spread(gets / 5)).await?;
+        let after = now();
+        process.push((after.process - before.process) / (gets / 5) as f64);
+        thread.push((after.thread - before.thread) / (gets / 5) as f64);
     }
-
-    async fn measure(self, gets: usize) -> anyhow::Result<Cost> {
-        let put = Op::Put(Box::new(Put {
-            script: Some(ScriptChoice::Named { name: "read_counter".into(), pin: false }),
-            lifetime: Lifetime::Endless,
-            condition: Condition::Always,
-            ..Put::plain(Value::from(crate::load::value().as_str()))
-        }));
-        self.ask(self.keys.len(), |number| number, &put).await?;
-        let get = Op::Get { payload: Value::Nil };
-        let many = self.keys.len();
-        // Steps of a prime's length visit all keys in an order that no cache expects.
-        let spread = |number: usize| number.wrapping_mul(7_919) % many;
-        self.ask(gets / 10, spread, &get).await?;
-        let (mut process, mut thread) = (Vec::new(), Vec::new());
-        for _ in 0..5 {
-            let before = now();
-            self.ask(gets / 5, spread, &get).await?;
-            let after = now();
-            process.push((after.process - before.process) / (gets / 5) as f64);
-            thread.push((after.thread - before.thread) / (gets / 5) as f64);
-        }
-        Ok(Cost { process: median(&mut process), thread: median(&mut thread) })
-    }
-
-    async fn ask(&self, count: usize, choose: impl Fn(usize) -> usize, op: &Op) -> anyhow::Result<()> {
-        let mut under_way = VecDeque::with_capacity(IN_FLIGHT);
-        for number in 0..count {
-            if under_way.len() == IN_FLIGHT {
-                answered(under_way.pop_front().expect("it is full")).await?;
-            }
-            let now = self.clock.now();
-            let call = Call {
-                key: self.keys[choose(number)].clone(),
-                request: Request::until(now + std::time::Duration::from_secs(DEADLINE)),
-                caller: self.caller.clone(),
-                op: op.clone(),
-                stamp: None,
-            };
-            under_way.push_back(self.directory.ask(call, now, false));
-        }
-        for asked in under_way {
-            answered(asked).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn answered(asked: Asked) -> anyhow::Result<()> {
-    let outcome = match asked {
-        Asked::Done(outcome) => outcome,
-        Asked::Later(pending) => pending.await?,
-    };
-    outcome.map(drop).map_err(|refusal| anyhow!("an object refused: {refusal}"))
+    Ok(Cost { process: median(&mut process), thread: median(&mut thread) })
 }
 
 fn now() -> Cost {

@@ -16,8 +16,9 @@ pub(crate) struct Point {
 #[derive(Debug)]
 pub(crate) struct Panel {
     pub(crate) title: &'static str,
-    pub(crate) points: Vec<Point>,
-    /// Over the binary logarithm of the size.
+    pub(crate) measured: Vec<Point>,
+    pub(crate) simulated: Vec<Point>,
+    /// Through the means of large networks, over the binary logarithm of the size.
     pub(crate) line: Line,
 }
 
@@ -27,10 +28,11 @@ const HEIGHT: f64 = 420.0;
 const AREA: (f64, f64) = (390.0, 270.0);
 const TOP: f64 = 70.0;
 const LEFT: [f64; 2] = [60.0, 540.0];
-/// Decades of nodes on the axis: from 10^2 to 10^6, with a little room at either end.
-const DECADES: (f64, f64) = (2.8, 6.2);
+/// Decades of nodes on the axis: from 10 to 10^6, with a little room at the end.
+const DECADES: (f64, f64) = (1.0, 6.2);
 const MEAN: &str = "#0b62a4";
 const P99: &str = "#c8541c";
+const MEASURED: &str = "#2e8b3d";
 
 /// The whole plot.
 pub(crate) fn draw(panels: &[Panel; 2]) -> String {
@@ -48,7 +50,7 @@ pub(crate) fn draw(panels: &[Panel; 2]) -> String {
 }
 
 fn draw_panel(svg: &mut String, panel: &Panel, left: f64) {
-    let highest = panel.points.iter().map(|point| point.p99).fold(0.0, f64::max);
+    let highest = panel.measured.iter().chain(&panel.simulated).map(|point| point.p99).fold(0.0, f64::max);
     let step = step(highest);
     let steps = (highest / step).ceil();
     let x = |nodes: f64| left + AREA.0 * (nodes.log10() - DECADES.0) / (DECADES.1 - DECADES.0);
@@ -59,7 +61,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64) {
         line(svg, (left, y(figure)), (left + AREA.0, y(figure)), "#ddd");
         text(svg, left - 8.0, y(figure) + 4.0, "end", &format!("{figure}"));
     }
-    for (decade, label) in [(3, "1,000"), (4, "10,000"), (5, "100,000"), (6, "1,000,000")] {
+    for (decade, label) in [(1, "10"), (2, "100"), (3, "1,000"), (4, "10,000"), (5, "100,000"), (6, "1,000,000")] {
         let at = x(10_f64.powi(decade));
         line(svg, (at, TOP + AREA.1), (at, TOP + AREA.1 + 5.0), "#222");
         text(svg, at, TOP + AREA.1 + 20.0, "middle", label);
@@ -68,20 +70,26 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64) {
     text(svg, left + AREA.0 / 2.0, TOP + AREA.1 + 40.0, "middle", "nodes (logarithmic)");
     let fitted = |nodes: f64| (x(nodes), y(panel.line.start + panel.line.rise * nodes.log2()));
     line(svg, fitted(800.0), fitted(1_250_000.0), MEAN);
-    for point in &panel.points {
+    for point in &panel.simulated {
         dot(svg, (x(point.nodes), y(point.p99)), P99);
         dot(svg, (x(point.nodes), y(point.mean)), MEAN);
+    }
+    for point in &panel.measured {
+        line(svg, (x(point.nodes), y(point.mean)), (x(point.nodes), y(point.p99)), MEASURED);
+        square(svg, (x(point.nodes), y(point.mean)), MEASURED);
     }
 }
 
 fn legend(svg: &mut String) {
-    let at = 24.0;
-    dot(svg, (LEFT[0] + 6.0, at - 4.0), MEAN);
-    text(svg, LEFT[0] + 18.0, at, "start", "mean");
-    line(svg, (LEFT[0] + 70.0, at - 4.0), (LEFT[0] + 96.0, at - 4.0), MEAN);
-    text(svg, LEFT[0] + 102.0, at, "start", "straight line over log N through the means");
-    dot(svg, (LEFT[0] + 406.0, at - 4.0), P99);
-    text(svg, LEFT[0] + 418.0, at, "start", "99 of 100 look-ups are not above");
+    let (left, at) = (LEFT[0], 24.0);
+    square(svg, (left + 6.0, at - 4.0), MEASURED);
+    text(svg, left + 18.0, at, "start", "measured: mean, and a line up to where 99 of 100 are not above");
+    dot(svg, (left + 406.0, at - 4.0), MEAN);
+    text(svg, left + 418.0, at, "start", "simulated: mean");
+    dot(svg, (left + 526.0, at - 4.0), P99);
+    text(svg, left + 538.0, at, "start", "99 of 100");
+    line(svg, (left + 616.0, at - 4.0), (left + 642.0, at - 4.0), MEAN);
+    text(svg, left + 648.0, at, "start", "straight line over log N");
 }
 
 /// A round distance of the lines of the grid, for four to eight of them.
@@ -100,6 +108,11 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
 
 fn dot(svg: &mut String, at: (f64, f64), colour: &str) {
     let _infallible = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\" fill=\"{colour}\"/>", at.0, at.1);
+}
+
+fn square(svg: &mut String, at: (f64, f64), colour: &str) {
+    let (x, y) = (at.0 - 4.0, at.1 - 4.0);
+    let _infallible = writeln!(svg, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"8\" height=\"8\" fill=\"{colour}\"/>");
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, words: &str) {

@@ -1,27 +1,23 @@
 //! What two nodes carry between them: gets of 100 bytes that one node has and the other is asked for, 64 in flight, over TCP
 //! on the loopback interface. Both nodes run in this process and share its cores.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use comet_kernel::contract::aso::{Call, Op, Put};
+use comet_kernel::contract::aso::{Op, Put};
 use comet_kernel::contract::routing::ReadNetwork;
-use comet_kernel::directory::Asked;
 use comet_kernel::settings::{Durability, List};
-use comet_kernel::{Caller, Kernel, Key, Request, Settings, Value};
+use comet_kernel::{Clock, Kernel, Key, Settings, Value};
 use comet_ops::identity::{self, Identity};
 use comet_ops::tree::{self, Medium, Node};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::Bench;
+use crate::asker::Asker;
 use crate::report::{Row, in_seconds, median, rate};
 
-/// Requests under way at once.
-const IN_FLIGHT: usize = 64;
 /// Keys that the other node holds.
 const KEYS: usize = 1_000;
 /// How long anything here may take.
@@ -83,70 +79,27 @@ async fn measure(bench: &Bench, node: &Node, who: &Identity) -> anyhow::Result<f
     let network = node.network.as_ref().context("it listens")?;
     let keys = (0..).map(|number: u32| Key::new(format!("key:{number}").as_bytes()).expect("it is short"));
     let keys: Vec<Key> = keys.filter(|key| !network.neighbours.is_near(&key.place(), 1)).take(KEYS).collect();
-    let asker = Asker {
-        objects: node.objects.clone(),
-        clock: bench.clock.clone(),
-        caller: Arc::new(Caller::node(&who.id)),
-        keys,
-    };
+    let (objects, clock) = (node.objects.clone(), bench.clock.clone());
+    let asker = Asker::new(move |call, now| objects.ask(call, now, false), &clock, &who.id);
     let gets = if bench.quick { 200_000 } else { 1_000_000 };
     let (sender, receiver) = oneshot::channel();
     node.threads[0].run(move || {
         actix::spawn(async move {
-            let _the_bench_waits = sender.send(asker.measure(gets).await);
+            let _the_bench_waits = sender.send(gets_a_second(&asker, &clock, &keys, gets).await);
         });
     });
     receiver.await.context("the thread of the objects ended")?
 }
 
-struct Asker {
-    objects: comet_kernel::Objects,
-    clock: comet_kernel::Clock,
-    caller: Arc<Caller>,
-    keys: Vec<Key>,
-}
-
-impl Asker {
-    async fn measure(self, gets: usize) -> anyhow::Result<f64> {
-        self.ask(KEYS, &Op::Put(Box::new(Put::plain(Value::from("v".repeat(100).as_str()))))).await?;
-        let get = Op::Get { payload: Value::Nil };
-        self.ask(gets / 10, &get).await?;
-        let mut rates = Vec::new();
-        for _ in 0..5 {
-            let before = self.clock.now();
-            self.ask(gets / 5, &get).await?;
-            rates.push((gets / 5) as f64 / in_seconds(self.clock.now().since(before)));
-        }
-        Ok(median(&mut rates))
+async fn gets_a_second(asker: &Asker, clock: &Clock, keys: &[Key], gets: usize) -> anyhow::Result<f64> {
+    asker.ask(&Op::Put(Box::new(Put::plain(Value::from("v".repeat(100).as_str())))), keys.iter()).await?;
+    let get = Op::Get { payload: Value::Nil };
+    asker.ask(&get, keys.iter().cycle().take(gets / 10)).await?;
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        let before = clock.now();
+        asker.ask(&get, keys.iter().cycle().take(gets / 5)).await?;
+        rates.push((gets / 5) as f64 / in_seconds(clock.now().since(before)));
     }
-
-    async fn ask(&self, count: usize, op: &Op) -> anyhow::Result<()> {
-        let mut under_way = VecDeque::with_capacity(IN_FLIGHT);
-        for number in 0..count {
-            if under_way.len() == IN_FLIGHT {
-                answered(under_way.pop_front().expect("it is full")).await?;
-            }
-            let now = self.clock.now();
-            let call = Call {
-                key: self.keys[number % self.keys.len()].clone(),
-                request: Request::until(now + PATIENCE),
-                caller: self.caller.clone(),
-                op: op.clone(),
-                stamp: None,
-            };
-            under_way.push_back(self.objects.ask(call, now, false));
-        }
-        for asked in under_way {
-            answered(asked).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn answered(asked: Asked) -> anyhow::Result<()> {
-    let outcome = match asked {
-        Asked::Done(outcome) => outcome,
-        Asked::Later(pending) => pending.await?,
-    };
-    outcome.map(drop).map_err(|refusal| anyhow!("a node refused: {refusal}"))
+    Ok(median(&mut rates))
 }
