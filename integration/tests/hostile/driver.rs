@@ -8,6 +8,7 @@ use comet_integration::wait::look;
 use comet_kernel::{Clock, Key};
 
 use super::line::{Line, Reply, observed};
+use super::neighbour::Neighbour;
 
 /// How long an answer may take before it counts as none, where none is not expected. Past the bound on wall time, so
 /// that what comes too late is told from what does not come.
@@ -27,6 +28,8 @@ const COUNTS: &[u8] = b"let reads = 0; fn onGet() { this.reads += 1; this.reads 
 /// A node under attack.
 pub struct Driver<'a> {
     node: &'a Node,
+    /// Hands copies over, if the node is in a network.
+    neighbour: Option<Neighbour>,
     lines: Vec<Line>,
     reads: i64,
     serial: usize,
@@ -53,14 +56,23 @@ impl<'a> Driver<'a> {
         driver
     }
 
-    /// One that shares the node with others, and leaves its neighbours alone.
-    pub fn beside(node: &'a Node) -> Self {
-        Driver { node, lines: Vec::new(), reads: 0, serial: 0 }
+    /// One whose node is in a network with a neighbour that hands copies over.
+    pub fn in_network(node: &'a Node, neighbour: Neighbour) -> Self {
+        let mut driver = Driver { neighbour: Some(neighbour), ..Driver::beside(node) };
+        driver.settle();
+        driver
     }
 
-    /// Makes the neighbours anew, and nothing else is there.
+    /// One that shares the node with others, and leaves its neighbours alone.
+    pub fn beside(node: &'a Node) -> Self {
+        Driver { node, neighbour: None, lines: Vec::new(), reads: 0, serial: 0 }
+    }
+
+    /// Makes the neighbours anew, and nothing else is there, unless the node is in a network, which nobody can clear.
     pub fn settle(&mut self) {
-        assert_eq!(self.ask(&[b"FLUSHDB"], LATE).0, Observed::Ok);
+        if self.neighbour.is_none() {
+            assert_eq!(self.ask(&[b"FLUSHDB"], LATE).0, Observed::Ok);
+        }
         assert_eq!(self.ask(&[b"ASO.PUT", PLAIN, b"1", b"JSON"], LATE).0, Observed::Ok);
         assert_eq!(self.ask(&[b"ASO.PUT", COUNTER, b"1", b"SOURCE", COUNTS], LATE).0, Observed::Ok);
         self.reads = 0;
@@ -172,7 +184,7 @@ impl Attack<'_, '_> {
             Op::Update => self.update(),
             Op::Remove => self.timed(&[b"DEL", &self.key.clone()], LATE),
             Op::Timer => self.tick(),
-            Op::Arrive | Op::Merge => unreachable!("one node alone is not driven so"),
+            Op::Arrive | Op::Merge => self.hand_over(op),
         }
     }
 
@@ -216,6 +228,14 @@ impl Attack<'_, '_> {
             Some(payload) => self.timed(&[b"ASO.GET", &key, payload.as_bytes(), b"JSON"], patience),
             None => self.timed(&[b"ASO.GET", &key, b"JSON"], patience),
         }
+    }
+
+    /// Has the neighbour hand a copy over.
+    fn hand_over(&mut self, op: Op) -> Observed {
+        let neighbour = self.driver.neighbour.as_ref().expect("a case about copies is driven in a network");
+        let (observed, wall) = neighbour.hand_over(op, &self.key);
+        self.wall = self.wall.max(wall);
+        observed
     }
 
     /// A put that is answered either took the object's place, which gives it another version, or the object stayed.

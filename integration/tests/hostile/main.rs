@@ -1,5 +1,5 @@
-//! Every hostile script against one whole node: the verdict, the time, the memory, the neighbours. Those that need a copy
-//! from another node wait for the network.
+//! Every hostile script against one whole node: the verdict, the time, the memory, the neighbours. Those that are about
+//! copies from other nodes have a node of a network for their victim, whose neighbour hands the copies over.
 //!
 //! The node's processor account is wide open, so that it does not answer for the sandbox; quarantine is as it is by
 //! default, because some cases are about it. What is slow is run again, twice at most: a machine that was busy with
@@ -9,6 +9,7 @@
 
 mod driver;
 mod line;
+mod neighbour;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -19,9 +20,11 @@ use std::time::Duration;
 use comet_integration::corpus::{self, Case, Observed, Op, Verdict};
 use comet_integration::node::{self, Node};
 use comet_integration::wait::eventually;
+use comet_kernel::contract::admin::{Answer, Command};
 use serde_json::Value as Json;
 
 use self::driver::{Driver, Run};
+use self::neighbour::Neighbour;
 
 /// The most that the node's resident memory may grow in one case.
 const GROWTH: u64 = 16 << 20;
@@ -44,6 +47,31 @@ fn every_hostile_script_gets_its_verdict_and_harms_nobody() {
     let mut driver = Driver::new(&node);
     let problems: Vec<String> = cases.iter().flat_map(|case| judge(&mut driver, case)).collect();
     assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), cases.len(), problems.join("\n"));
+    assert_unharmed(&node, ended);
+}
+
+#[test]
+fn every_hostile_copy_gets_its_verdict_and_harms_nobody() {
+    let cases: Vec<Case> = corpus::all().into_iter().filter(Case::needs_network).collect();
+    assert!(cases.len() >= 11, "{} cases", cases.len());
+    let node = Node::builder()
+        .set("aso.cpu_share_ms", 1_000)
+        .set("storage.durability", "none")
+        .set("network.listen", "/ip4/127.0.0.1/tcp/0")
+        // Both nodes hold everything; what the one under attack has is enough for a put.
+        .set("dht.replication", 2)
+        .set("dht.write_quorum", 1)
+        .start();
+    let ended = Ended::follow(&node);
+    let neighbour = Neighbour::of(&node);
+    eventually(Duration::from_secs(30), "the two are a network", || {
+        let Ok(Answer::Network(status)) = node.ask(Command::Network) else { return false };
+        status.known == 2 && status.settled
+    });
+    let mut driver = Driver::in_network(&node, neighbour);
+    let problems: Vec<String> = cases.iter().flat_map(|case| judge(&mut driver, case)).collect();
+    assert!(problems.is_empty(), "{} problems in {} cases:\n{}", problems.len(), cases.len(), problems.join("\n"));
+    drop(driver);
     assert_unharmed(&node, ended);
 }
 
