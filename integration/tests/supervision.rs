@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -355,4 +357,29 @@ fn a_node_that_is_asked_to_end_writes_out_what_handlers_changed_and_ends_with_0(
     for number in 0..OBJECTS {
         assert_eq!(count(&mut connection, &format!("o{number}")), 4, "o{number}");
     }
+}
+
+#[test]
+fn another_user_is_refused_at_the_admin_socket_even_if_its_file_lets_it_in() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, to ask as another user");
+        return;
+    }
+    let node = Node::start();
+    let socket = node.socket();
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // Only this thread becomes another user, and it ends with its question.
+    let ask = || {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(NOBODY)).unwrap();
+        node.ask(Command::Actors).expect_err("it is refused")
+    };
+    let refusal = || std::thread::scope(|scope| scope.spawn(ask).join().unwrap());
+    let open = |path: &std::path::Path| std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    socket.ancestors().skip(1).take(2).for_each(open);
+    assert!(refusal().contains("Permission denied"), "the file keeps others out");
+    open(&socket);
+    let refused = refusal();
+    assert!(refused.contains(&format!("user {NOBODY} may not administer the node")), "{refused}");
+    assert!(node.ask(Command::Actors).is_ok(), "its own user is served");
 }
