@@ -9,9 +9,10 @@ use comet_kernel::Clock;
 use rustix::thread::disable_transparent_huge_pages;
 
 /// KiB of memory in use, the program itself not counted, from which on pages are huge. An idle node needs less.
-const MUCH_KIB: u64 = 64 << 10;
-/// How long between two looks.
-const LOOK: Duration = Duration::from_secs(1);
+const MUCH_KIB: u64 = 32 << 10;
+/// How long between two looks. What is loaded before stays in small pages, and a client may load a hundred megabytes in a
+/// second.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// No huge pages for now. A kernel that has none does not mind.
 pub(super) fn be_small() {
