@@ -9,7 +9,7 @@
 //! | who serves the contract | `spec` wires `writer` and `reader` |
 //! | what the writer decides by | `gathered` `space` |
 //! | what both hold | `shared` |
-//! | the database | `store` `table` `changes` `codec` |
+//! | the database | `store` `walk` `table` `changes` `codec` |
 //! | how it is opened, and the folder it lies in | `open` `journal` `directory` |
 
 mod changes;
@@ -24,6 +24,7 @@ mod space;
 mod spec;
 mod store;
 mod table;
+mod walk;
 mod writer;
 
 pub use self::directory::{OpenError, prepare};

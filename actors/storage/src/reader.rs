@@ -2,18 +2,21 @@
 //!
 //! It has no state. What it cannot read it reports to the writer, which sets it aside.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use comet_kernel::contract::storage::{
     NamedVersion, Page, Read, ReadDues, ReadError, ReadNames, ReadScript, ReadSources, ReadStatus, Scan, Status,
 };
+use comet_kernel::events::{Events, Kind};
 use comet_kernel::{Actor, Context, Handle, Handler, Key, Message, Responder, ScriptHash, UnixMillis, Work, limits};
 use fjall::UserKey;
 
 use crate::codec::{self, Unreadable};
 use crate::shared::Shared;
-use crate::store::{Found, Store};
+use crate::store::{Found, Store, words};
 use crate::table::{Table, due_key, parse_due};
+use crate::walk::Walk;
 use crate::writer::SetAside;
 
 type Answer<M> = Responder<<M as Message>::Reply>;
@@ -22,13 +25,14 @@ type Names = Vec<(Arc<str>, Vec<NamedVersion>)>;
 /// The reader.
 pub(crate) struct Reader {
     shared: Arc<Shared>,
+    events: Events,
     set_aside: Handle<SetAside>,
 }
 
 impl Reader {
     /// A reader of this store that reports to the writer behind `set_aside`.
-    pub(crate) fn new(shared: Arc<Shared>, set_aside: Handle<SetAside>) -> Self {
-        Reader { shared, set_aside }
+    pub(crate) fn new(shared: Arc<Shared>, events: Events, set_aside: Handle<SetAside>) -> Self {
+        Reader { shared, events, set_aside }
     }
 
     /// Has an entry set aside, and answers once that is done.
@@ -56,11 +60,17 @@ impl Reader {
 
     fn page(&self, store: &Store, scan: &Scan) -> Result<Page, String> {
         let limit = scan.limit.clamp(1, limits::PAGE_ITEMS);
-        let mut entries = store.entries(Table::Objects, scan.after.as_ref().map(Key::as_bytes)).peekable();
+        let mut entries = Walk::new(store, Table::Objects, scan.after.as_ref().map(Key::as_bytes));
         let mut page = Page::default();
         let (mut seen, mut bytes) = (0, 0);
-        while seen < limit && bytes < limits::PAGE_BYTES {
-            let Some(entry) = entries.next() else { break };
+        loop {
+            let Some(entry) = entries.next() else {
+                page.next = None;
+                break;
+            };
+            if seen == limit || bytes >= limits::PAGE_BYTES {
+                break;
+            }
             let (key, value) = entry?;
             let name = Key::new(&key).map_err(|error| format!("the database holds a key that is none: {error}"))?;
             seen += 1;
@@ -71,16 +81,41 @@ impl Reader {
                 Err(reason) => self.report(Table::Objects, key, &reason),
             }
         }
-        if entries.peek().is_none() {
-            page.next = None;
-        }
+        self.note_gaps(Table::Objects, entries);
         Ok(page)
+    }
+
+    fn dues(&self, store: &Store, message: &ReadDues) -> Result<Vec<(UnixMillis, Key)>, String> {
+        let after = message.after.as_ref().map(|(due, key)| due_key(*due, key));
+        let mut entries = Walk::new(store, Table::Due, after.as_deref());
+        let parsed = entries.by_ref().take(message.limit).map(|entry| {
+            let (key, _) = entry?;
+            parse_due(&key).ok_or_else(|| format!("the index of what is due holds {}", key.escape_ascii()))
+        });
+        let dues = parsed.collect();
+        self.note_gaps(Table::Due, entries);
+        dues
+    }
+
+    /// Reports what was passed over, each place once.
+    fn note_gaps(&self, table: Table, entries: Walk<'_>) {
+        for after in entries.into_gaps() {
+            if self.shared.note_gap(table, &after) {
+                let after = after.escape_ascii();
+                let text = format!(
+                    "a damaged place in the table {table:?}, behind {after}, is passed over by listings; restore the data \
+                     directory from a copy, or put what is missing anew"
+                );
+                self.events.publish(Kind::Storage, "storage", text);
+            }
+        }
     }
 
     fn names(&self, store: &Store) -> Result<Names, String> {
         let mut names = Vec::new();
-        for entry in store.entries(Table::Names, None) {
-            let (key, value) = entry?;
+        // A name that is passed over would be taken for a built-in one, so that nothing is.
+        for entry in store.range(Table::Names, Bound::Unbounded) {
+            let (key, value) = entry.map_err(words)?;
             match codec::versions(&key, &value) {
                 Ok(name) => names.push(name),
                 Err(reason) => self.report(Table::Names, key, &reason),
@@ -90,19 +125,11 @@ impl Reader {
     }
 }
 
-fn dues(store: &Store, message: &ReadDues) -> Result<Vec<(UnixMillis, Key)>, String> {
-    let after = message.after.as_ref().map(|(due, key)| due_key(*due, key));
-    let parsed = store.entries(Table::Due, after.as_deref()).take(message.limit).map(|entry| {
-        let (key, _) = entry?;
-        parse_due(&key).ok_or_else(|| format!("the index of what is due holds {}", key.escape_ascii()))
-    });
-    parsed.collect()
-}
-
 fn sources(store: &Store, message: &ReadSources) -> Result<Vec<ScriptHash>, String> {
     let after = message.after.as_ref().map(|hash| &hash.as_bytes()[..]);
-    let hashes = store.entries(Table::Scripts, after).take(message.limit).map(|entry| {
-        let (hash, _) = entry?;
+    let hashes = store.range(Table::Scripts, after.map_or(Bound::Unbounded, Bound::Excluded)).take(message.limit);
+    let hashes = hashes.map(|entry| {
+        let (hash, _) = entry.map_err(words)?;
         ScriptHash::from_bytes(&hash).ok_or_else(|| format!("the table of scripts holds {}", hash.escape_ascii()))
     });
     hashes.collect()
@@ -136,7 +163,7 @@ impl Handler<Scan> for Reader {
 
 impl Handler<ReadDues> for Reader {
     fn handle(&mut self, message: ReadDues, responder: Answer<ReadDues>, _: &mut Context<Self>) {
-        let dues = self.shared.with(|store| dues(store, &message));
+        let dues = self.shared.with(|store| self.dues(store, &message));
         responder.answer(dues.map_err(ReadError::Failed));
     }
 }

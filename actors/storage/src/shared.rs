@@ -3,6 +3,7 @@
 //! It outlives both actors: when one of them fails, the next finds the database open. The database's folder is locked
 //! while it is open, so it could not be opened a second time beside a thread that was abandoned while it used it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
@@ -16,6 +17,10 @@ use crate::directory::{OpenError, prepare_on};
 use crate::open::open;
 use crate::space::Space;
 use crate::store::{Persist, Store};
+use crate::table::Table;
+
+/// Damaged places that are told apart.
+const GAPS: usize = 1_000;
 
 /// What writer and reader share.
 pub(crate) struct Shared {
@@ -31,6 +36,8 @@ pub(crate) struct Shared {
     /// The number of the writer's present life.
     life: AtomicU64,
     read_only: Mutex<Option<String>>,
+    /// Damaged places that listings have passed over.
+    gaps: Mutex<HashSet<(Table, Vec<u8>)>>,
     batches: AtomicU64,
     writes: AtomicU64,
 }
@@ -46,6 +53,7 @@ impl Shared {
             commits: Mutex::new(()),
             life: AtomicU64::new(0),
             read_only: Mutex::new(None),
+            gaps: Mutex::default(),
             batches: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         }
@@ -129,6 +137,12 @@ impl Shared {
         *self.read_only.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
+    /// Notes that listings pass over a place behind this key; whether that is news.
+    pub(crate) fn note_gap(&self, table: Table, after: &[u8]) -> bool {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.len() < GAPS && gaps.insert((table, after.to_vec()))
+    }
+
     /// How the store stands.
     pub(crate) fn status(&self) -> Status {
         let counts = |store: &Store| Ok((store.objects(), store.unreadable(), store.pieces(), store.disk_used()));
@@ -137,6 +151,7 @@ impl Shared {
             objects,
             unreadable,
             journal_pieces,
+            damaged_places: self.gaps.lock().unwrap_or_else(PoisonError::into_inner).len() as u64,
             read_only: self.read_only.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             disk_free: self.free(),
             disk_used,

@@ -38,7 +38,7 @@ pub fn spec_on(
     Spec::new("storage", Strategy::RestForOne)
         .probe(Duration::from_secs(1), PATIENCE)
         .child(writer(kernel, &shared, service, &set_aside))
-        .child(reader(&shared, service, &set_aside))
+        .child(reader(kernel, &shared, service, &set_aside))
 }
 
 fn writer(kernel: &Kernel, shared: &Arc<Shared>, service: &Service, set_aside: &Handle<SetAside>) -> ActorSpec<Writer> {
@@ -57,9 +57,9 @@ fn writer(kernel: &Kernel, shared: &Arc<Shared>, service: &Service, set_aside: &
         .serves(set_aside)
 }
 
-fn reader(shared: &Arc<Shared>, service: &Service, set_aside: &Handle<SetAside>) -> ActorSpec<Reader> {
-    let (shared, set_aside) = (shared.clone(), set_aside.clone());
-    let factory = move || Ok(Reader::new(shared.clone(), set_aside.clone()));
+fn reader(kernel: &Kernel, shared: &Arc<Shared>, service: &Service, set_aside: &Handle<SetAside>) -> ActorSpec<Reader> {
+    let (events, shared, set_aside) = (kernel.events.clone(), shared.clone(), set_aside.clone());
+    let factory = move || Ok(Reader::new(shared.clone(), events.clone(), set_aside.clone()));
     ActorSpec::new("reader", &Thread::new("storage-reader"), factory)
         .mailbox(limits::SHARED_MAILBOX)
         .serves(&service.read)

@@ -1,11 +1,12 @@
 //! The database while it is open: its tables, atomic batches, reads.
 
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
 
 use crate::changes::Changes;
 use crate::table::Table;
@@ -60,6 +61,9 @@ pub(crate) struct Store {
     news: Mutex<Vec<String>>,
     pieces: u64,
 }
+
+/// Entries of a table, in order.
+pub(crate) type Entries = Box<dyn Iterator<Item = fjall::Result<(UserKey, UserValue)>>>;
 
 /// What stands under a key.
 pub(crate) enum Found {
@@ -214,16 +218,10 @@ impl Store {
         self.table(table).contains_key(key).map_err(words)
     }
 
-    /// Entries in order, from behind `after` or from the first.
-    pub(crate) fn entries(
-        &self,
-        table: Table,
-        after: Option<&[u8]>,
-    ) -> impl Iterator<Item = Result<(UserKey, UserValue), String>> + use<> {
-        use std::ops::Bound;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    /// Entries in order.
+    pub(crate) fn range(&self, table: Table, from: Bound<&[u8]>) -> Entries {
         let entries = self.table(table).range::<&[u8], _>((from, Bound::Unbounded));
-        entries.map(|entry| entry.into_inner().map_err(words))
+        Box::new(entries.map(Guard::into_inner))
     }
 
     /// How many objects there are.
@@ -298,7 +296,7 @@ fn number(meta: &Keyspace, key: &[u8]) -> fjall::Result<u64> {
 }
 
 /// Whether what was read is not what was written. Another try will not read it either.
-fn is_damage(error: &fjall::Error) -> bool {
+pub(crate) fn is_damage(error: &fjall::Error) -> bool {
     match error {
         fjall::Error::Storage(fjall::LsmError::Io(error)) => {
             matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
@@ -309,7 +307,7 @@ fn is_damage(error: &fjall::Error) -> bool {
 }
 
 /// Why the database did not do what it was asked to, in words for people.
-fn words(error: fjall::Error) -> String {
+pub(crate) fn words(error: fjall::Error) -> String {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
         fjall::Error::Storage(fjall::LsmError::ChecksumMismatch { .. }) => {

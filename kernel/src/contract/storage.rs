@@ -85,7 +85,8 @@ pub struct Read {
     pub request: Option<Request>,
 }
 
-/// Reads keys in their order in the database.
+/// Reads keys in their order in the database. Places that are damaged are passed over, and counted in
+/// [`Status::damaged_places`].
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// Starts behind this key; from the first if none.
@@ -104,7 +105,7 @@ pub struct Page {
     pub next: Option<Key>,
 }
 
-/// Reads the index of what is due, in the order of time.
+/// Reads the index of what is due, in the order of time. Places that are damaged are passed over, as by [`Scan`].
 #[derive(Clone, Debug)]
 pub struct ReadDues {
     /// Starts behind this entry; from the first if none.
@@ -177,6 +178,9 @@ pub struct Status {
     pub unreadable: u64,
     /// Pieces of journals that could not be read: they are files in the folder `aside` of the data directory.
     pub journal_pieces: u64,
+    /// Damaged places in the tables that listings and the reading of dues have passed over since the start. What stands
+    /// there is in no list.
+    pub damaged_places: u64,
     /// Why the store takes no writes now, if it does not.
     pub read_only: Option<String>,
     /// Bytes free on the file system of the data directory.

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use comet_kernel::contract::library::LibraryError;
-use comet_kernel::contract::storage::{DropSources, ReadSources, Scan};
+use comet_kernel::contract::storage::{DropSources, ReadSources, ReadStatus, Scan};
 use comet_kernel::events::Kind;
 use comet_kernel::{Context, Moment, ScriptHash, Work, limits};
 
@@ -134,8 +134,14 @@ async fn with_those_of_records(env: &Env, mut used: HashSet<ScriptHash>) -> Resu
         used.extend(active.map(|active| active.script.hash));
         after = page.next;
         if after.is_none() {
-            return Ok(used);
+            break;
         }
+    }
+    // What stands in a damaged place is in no page, and may be readable by its key all the same.
+    let status = env.storage.read_status.call(ReadStatus).await.map_err(|error| error.to_string())?;
+    match status.damaged_places {
+        0 => Ok(used),
+        places => Err(format!("{places} places of the database are damaged, and objects there may use them")),
     }
 }
 

@@ -110,3 +110,17 @@ async fn a_sweep_that_cannot_write_removes_nothing() {
     stored(world.ask("a", put_by("v", ScriptChoice::Hash(hash(0)))).await);
     assert_eq!(world.get("a").await, text("0"));
 }
+
+#[actix::test]
+async fn a_sweep_that_passes_over_a_damaged_place_removes_nothing() {
+    let stage = littered(Stage::default(), limits::SOURCES_SWEPT + 20);
+    stage.lock().hold_scans = true;
+    let world = World::on(stage, |_| {}).await;
+    world.until("a sweep", || world.stage.scans() == 1).await;
+    world.stage.lock().damaged_places = 1;
+    let mut events = world.kernel.events.follow();
+    world.stage.let_scans_go();
+    let told = events.recv().await.expect("it says so");
+    assert!(told.text.contains("places of the database are damaged"), "{}", told.text);
+    assert!(has(&world, 0));
+}

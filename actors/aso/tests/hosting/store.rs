@@ -7,8 +7,8 @@ use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::limiter::{Lease, Leased, Subject};
 use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::storage::{
-    Clear, DropSources, Former, NamedVersion, Page, Read, ReadError, ReadNames, ReadScript, ReadSources, Scan, Write,
-    WriteError, WriteScript,
+    Clear, DropSources, Former, NamedVersion, Page, Read, ReadError, ReadNames, ReadScript, ReadSources, ReadStatus,
+    Scan, Status, Write, WriteError, WriteScript,
 };
 use comet_kernel::contract::timer::{Arm, DisarmAll};
 use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis, Value};
@@ -38,6 +38,8 @@ pub struct Disk {
     pub refuse: bool,
     /// Keys whose records cannot be read until something is written in their place.
     pub damaged: HashSet<Key>,
+    /// Damaged places that scans pass over.
+    pub damaged_places: u64,
     /// Scripts are not handed out.
     pub hold_scripts: bool,
     /// Scans wait for [`Stage::let_scans_go`].
@@ -256,6 +258,9 @@ fake! { Reader:
         } else {
             responder.answer(Ok(disk.page()));
         }
+    };
+    ReadStatus => Status, |stage, _read, responder| {
+        responder.answer(Status { damaged_places: stage.lock().damaged_places, ..Status::default() });
     };
     ReadSources => Result<Vec<ScriptHash>, ReadError>, |stage, read, responder| {
         responder.answer(Ok(stage.lock().sources(&read)));

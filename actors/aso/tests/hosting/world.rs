@@ -79,6 +79,7 @@ fn surroundings(
             ActorSpec::new("reader", &here, move || Ok(Reader(read.clone())))
                 .serves(&storage.read)
                 .serves(&storage.scan)
+                .serves(&storage.read_status)
                 .serves(&storage.read_script)
                 .serves(&storage.read_sources)
                 .serves(&storage.read_names),

@@ -92,6 +92,19 @@ impl Node {
         page.expect("the reader answers").expect("the database reads")
     }
 
+    /// Every key, listed by pages of so many.
+    pub(crate) async fn list(&self, limit: usize) -> Vec<String> {
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.scan(after, limit).await;
+            names.extend(page.items.iter().map(|(key, _)| key.to_string()));
+            after = page.next;
+            if after.is_none() {
+                return names;
+            }
+        }
+    }
+
     /// The next thing that storage reported.
     pub(crate) async fn report(&mut self) -> String {
         loop {

@@ -261,6 +261,17 @@ async fn a_damaged_file_of_the_database_gives_errors_and_no_wrong_records() {
     }
     assert!((2..100).contains(&unread.len()), "{} of 500 records stood in the damaged block", unread.len());
 
+    // A list passes over them, and over few others; the place is counted and reported once.
+    for _ in 0..2 {
+        let listed = node.list(64).await;
+        assert!(listed.is_sorted() && unread.iter().all(|name| !listed.contains(name)));
+        let missing = 500 - unread.len() - listed.len();
+        assert!(missing < 5, "{missing} records are in no list though they can be read");
+    }
+    let text = node.report().await;
+    assert!(text.contains("a damaged place in the table Objects, behind k"), "{text}");
+    assert_eq!(node.status().await.damaged_places, 1);
+
     // They can be replaced and removed all the same.
     let over = |name: &str, record| Write { former: Former::UNREAD, ..write(name, record, None) };
     for (name, record) in [(&unread[0], Some(plain("new"))), (&unread[1], None)] {

@@ -152,6 +152,7 @@ fn tell(told: &Figures) -> Vec<(&'static str, String)> {
             ("objects", status.objects.to_string()),
             ("unreadable", status.unreadable.to_string()),
             ("journal pieces aside", status.journal_pieces.to_string()),
+            ("damaged places", status.damaged_places.to_string()),
             ("read-only", status.read_only.clone().unwrap_or_else(|| "no".to_owned())),
             ("disk free", figures::bytes(status.disk_free)),
             ("disk used", figures::bytes(status.disk_used)),
