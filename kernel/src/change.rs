@@ -94,7 +94,7 @@ impl Edit {
     pub fn apply(&self, present: Option<&Value>) -> Result<Value, Refusal> {
         match self {
             Edit::Add(amount) => {
-                let number = present.map_or(Some(0), integer).ok_or(NOT_AN_INTEGER)?;
+                let number = present.map_or(Some(0), whole).ok_or(NOT_AN_INTEGER)?;
                 number.checked_add(*amount).map(Value::Int).ok_or(OVERFLOW)
             }
             Edit::AddFloat(amount) => {
@@ -111,13 +111,28 @@ const NOT_A_FLOAT: Refusal = Refusal::NotANumber(Cow::Borrowed("value is not a v
 const OVERFLOW: Refusal = Refusal::NotANumber(Cow::Borrowed("increment or decrement would overflow"));
 const NOT_FINITE: Refusal = Refusal::NotANumber(Cow::Borrowed("increment would produce NaN or Infinity"));
 
-fn integer(value: &Value) -> Option<i64> {
+/// The integer that bytes write, as strictly as Redis reads it: an optional minus, digits, no leading zero.
+pub fn integer(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let canonical = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && bytes != b"-0";
+    if !canonical || bytes.len() > 20 {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),
-        Value::Text(text) => text.parse().ok(),
+        // As Redis, which keeps numbers as they are written.
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < EXACT => Some(*number as i64),
+        Value::Text(text) => integer(text.as_bytes()),
         _ => None,
     }
 }
+
+/// Below this, every whole number is a float of its own.
+const EXACT: f64 = (1_u64 << 53) as f64;
 
 fn float(value: &Value) -> Option<f64> {
     match value {
@@ -131,6 +146,29 @@ fn float(value: &Value) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_are_read_as_strictly_as_redis_reads_them() {
+        assert_eq!(integer(b"0"), Some(0));
+        assert_eq!(integer(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(integer(b"9223372036854775807"), Some(i64::MAX));
+        for wrong in [&b""[..], b"-", b"+1", b"01", b"-0", b" 1", b"1 ", b"1.0", b"9223372036854775808", b"\xff"] {
+            assert_eq!(integer(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_integer_in_redis_cannot_be_counted_up() {
+        let add = |value: Value| Edit::Add(1).apply(Some(&value));
+        assert_eq!(add(Value::from("9")), Ok(Value::Int(10)));
+        for wrong in ["007", "+5", "-0", "5 ", "", "5.0"] {
+            assert_eq!(add(Value::from(wrong)), Err(NOT_AN_INTEGER), "{wrong:?}");
+        }
+        assert_eq!(add(Value::Float(4.0)), Ok(Value::Int(5)), "what INCRBYFLOAT has made whole");
+        for wrong in [4.5, f64::NAN, f64::INFINITY, 1e300] {
+            assert_eq!(add(Value::Float(wrong)), Err(NOT_AN_INTEGER), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_condition_on_the_end_takes_no_end_for_the_latest_of_all() {

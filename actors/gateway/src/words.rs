@@ -48,28 +48,3 @@ impl<'a> Words<'a> {
 pub(crate) fn is(word: &[u8], keyword: &str) -> bool {
     word.eq_ignore_ascii_case(keyword.as_bytes())
 }
-
-/// The integer that a word writes, as strictly as Redis reads it: an optional minus, digits, no leading zero.
-pub(crate) fn integer(word: &[u8]) -> Option<i64> {
-    let digits = word.strip_prefix(b"-").unwrap_or(word);
-    let canonical = matches!(digits, [b'0'] | [b'1'..=b'9', ..]) && word != b"-0";
-    if !canonical || word.len() > 20 {
-        return None;
-    }
-    std::str::from_utf8(word).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_are_read_as_strictly_as_redis_reads_them() {
-        assert_eq!(integer(b"0"), Some(0));
-        assert_eq!(integer(b"-9223372036854775808"), Some(i64::MIN));
-        assert_eq!(integer(b"9223372036854775807"), Some(i64::MAX));
-        for wrong in [&b""[..], b"-", b"+1", b"01", b"-0", b" 1", b"1 ", b"1.0", b"9223372036854775808", b"\xff"] {
-            assert_eq!(integer(wrong), None, "{wrong:?}");
-        }
-    }
-}

@@ -232,7 +232,7 @@ pub enum Condition {
 /// How an edit computes the new value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
-    /// Adds to an integer, 0 if nothing is there. Text that is an integer counts as one.
+    /// Adds to an integer, 0 if nothing is there. Text that is an integer counts as one, and so does a float that is whole.
     Add(i64),
     /// Adds to a number, 0 if nothing is there. Text that is a number counts as one.
     AddFloat(f64),

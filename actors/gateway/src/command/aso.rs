@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use comet_kernel::change::integer;
 use comet_kernel::contract::aso::{Condition, Lifetime, Op, Put, Refusal, Reply, ScriptChoice};
 use comet_kernel::value::Room;
 use comet_kernel::{ScriptHash, UnixMillis, Value, limits};
@@ -13,7 +14,7 @@ use crate::answers::Started;
 use crate::error_line::{ErrorLine, harmless};
 use crate::frame::{Frame, Outcome};
 use crate::session::Session;
-use crate::words::{Words, integer, is};
+use crate::words::{Words, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::writing("aso.put", -3, put, "aso", "Puts an object: a value, and a script if one is named."),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comet_kernel::Value;
+use comet_kernel::change::integer;
 
 use super::{Command, Start, help, subcommand};
 use crate::answers::Started;
@@ -11,7 +12,7 @@ use crate::error_line::ErrorLine;
 use crate::frame::Frame;
 use crate::session::Session;
 use crate::users::Login;
-use crate::words::{Words, integer, is};
+use crate::words::{Words, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::keyless("ping", -1, ping, "connection", "Answers PONG, or the message.").beside(),

@@ -1,5 +1,6 @@
 //! Keys: whether they are there, and for how long.
 
+use comet_kernel::change::integer;
 use comet_kernel::contract::aso::{EndCondition, Lifetime, Op, Reply};
 use comet_kernel::{Record, UnixMillis, Value};
 
@@ -10,7 +11,7 @@ use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::gather::Gather;
 use crate::session::Session;
-use crate::words::{Words, integer, is};
+use crate::words::{Words, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::writing("del", -2, del, "generic", "Removes objects.").keys(-1, 1),

@@ -1,8 +1,9 @@
 //! The store as a whole: listing, counting and emptying it.
 //!
 //! Listings read the database of this node, page by page, and neither what is in memory nor other nodes: they see each
-//! object that is there from the first page to the last at least once.
+//! object that is there from the first page to the last at least once, unless its place in the database is damaged.
 
+use comet_kernel::change::integer;
 use comet_kernel::contract::{aso, storage};
 use comet_kernel::{Key, Pattern, UnixMillis, Value, limits};
 
@@ -14,7 +15,7 @@ use crate::cursors::Cursors;
 use crate::error_line::ErrorLine;
 use crate::frame::Frame;
 use crate::session::Session;
-use crate::words::{Words, integer, is};
+use crate::words::{Words, is};
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::keyless("scan", -2, scan, "generic", "Lists the keys of this node, some at a time."),

@@ -1,5 +1,6 @@
 //! Counting. The object's own actor adds, so that no count is lost between clients.
 
+use comet_kernel::change::integer;
 use comet_kernel::contract::aso::{Edit, Op, Reply};
 use comet_kernel::{UnixMillis, Value};
 
@@ -10,7 +11,7 @@ use crate::encoder;
 use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::session::Session;
-use crate::words::{Words, integer};
+use crate::words::Words;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command::writing("incr", 2, incr, "string", "Adds one to an integer."),
@@ -43,7 +44,7 @@ fn add(session: &mut Session, words: Words<'_>, by: i64) -> Result<Started, Erro
 
 fn incrbyfloat(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
     let number = std::str::from_utf8(words.at(2)).ok().and_then(|word| word.parse::<f64>().ok());
-    let by = number.filter(|number| number.is_finite()).ok_or(ErrorLine::fixed("ERR value is not a valid float"))?;
+    let by = number.filter(|number| !number.is_nan()).ok_or(ErrorLine::fixed("ERR value is not a valid float"))?;
     session.call(words.at(1), Op::Edit(Edit::AddFloat(by)), sum)
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use comet_kernel::change::integer;
 use comet_kernel::contract::aso::{Lifetime, Refusal, Reply};
 use comet_kernel::{UnixMillis, Value, limits};
 
 use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
-use crate::words::integer;
 
 /// The value that a client's bytes are.
 pub(super) fn value(bytes: &[u8]) -> Result<Value, ErrorLine> {

@@ -84,6 +84,12 @@ async fn numbers_are_counted_by_their_object() {
     client.says("SET t text\n INCR t", "+OK\r\n-ERR value is not an integer or out of range\r\n").await;
     client.says("DECRBY n -9223372036854775808", "-ERR decrement would overflow\r\n").await;
     client.says("INCRBYFLOAT n nan", "-ERR value is not a valid float\r\n").await;
+    client.says("INCRBYFLOAT n inf", "-ERR increment would produce NaN or Infinity\r\n").await;
+    client.says("INCR f\n GET f", ":11\r\n:11\r\n").await;
+    for spelling in ["007", "+5", "-0"] {
+        let refused = "+OK\r\n-ERR value is not an integer or out of range\r\n";
+        client.says(&format!("SET t {spelling}\n INCR t"), refused).await;
+    }
     node.stop().await;
 }
 

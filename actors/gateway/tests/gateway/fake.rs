@@ -238,19 +238,8 @@ impl Fake {
         Reply::Stored { former }
     }
 
-    fn edit(&mut self, key: &Key, edit: Edit) -> Result<Reply, Refusal> {
-        let former = self.present(key).map_or(Value::Int(0), |record| record.value.clone());
-        let text = |value: &Value| value.as_bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        let not_a_number = || Refusal::NotANumber("value is not an integer or out of range".into());
-        let value = match (edit, &former) {
-            (Edit::Add(by), Value::Int(number)) => Value::Int(number + by),
-            (Edit::Add(by), other) => {
-                let number: i64 = text(other).and_then(|text| text.parse().ok()).ok_or_else(not_a_number)?;
-                Value::Int(number + by)
-            }
-            (Edit::AddFloat(by), Value::Float(number)) => Value::Float(number + by),
-            (Edit::AddFloat(by), _) => Value::Float(by),
-        };
+    fn edit(&mut self, key: &Key, edit: &Edit) -> Result<Reply, Refusal> {
+        let value = edit.apply(self.present(key).map(|record| record.value.clone()).as_ref())?;
         self.store(key, value.clone(), Lifetime::Keep);
         Ok(Reply::Value(value))
     }
@@ -299,7 +288,7 @@ impl Handler<Call> for Fake {
             Op::Get { payload } => scripted(key.as_bytes(), payload).unwrap_or_else(|| Ok(plain(self.present(&key)))),
             Op::Peek => Ok(plain(self.present(&key))),
             Op::Put(put) => Ok(self.put(&key, *put)),
-            Op::Edit(edit) => self.edit(&key, edit),
+            Op::Edit(edit) => self.edit(&key, &edit),
             Op::Remove => Ok(self.remove(&key)),
             Op::Expire(lifetime, condition) => Ok(self.expire(&key, lifetime, condition)),
             Op::Info => Ok(self.present(&key).map_or(Reply::Absent, |record| {
