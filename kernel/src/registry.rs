@@ -25,7 +25,8 @@ pub(crate) struct Entry {
     order: u64,
     supervisor: bool,
     meters: Vec<Arc<Meter>>,
-    control: mpsc::Sender<Order>,
+    /// The way to its supervisor; the root has none.
+    control: Option<mpsc::Sender<Order>>,
     state: Mutex<State>,
 }
 
@@ -92,6 +93,9 @@ pub enum OrderError {
     /// Nobody has this path.
     #[error("no actor {0}; `comet ctl tree` shows their names")]
     NoSuchActor(String),
+    /// It is the root of the tree, which nobody supervises.
+    #[error("{0} is the whole node; stop it with `comet ctl shutdown`, and start it again with `comet node`")]
+    Root(String),
     /// The supervisor has too many orders waiting, or has ended.
     #[error("the supervisor of {0} takes no orders now; try again")]
     Unavailable(String),
@@ -139,10 +143,11 @@ impl Registry {
     pub async fn order(&self, path: &str, action: Action) -> Result<(), OrderError> {
         let entry = self.entries.get(path).map(|entry| entry.value().clone());
         let entry = entry.ok_or_else(|| OrderError::NoSuchActor(path.to_owned()))?;
+        let control = entry.control.as_ref().ok_or_else(|| OrderError::Root(path.to_owned()))?;
         let (done, pending) = pair(RequestId::fresh());
         let order = Order { path: entry.path.clone(), action, done };
         let unavailable = || OrderError::Unavailable(path.to_owned());
-        entry.control.try_send(order).map_err(|_| unavailable())?;
+        control.try_send(order).map_err(|_| unavailable())?;
         pending.await.map_err(|_| unavailable())
     }
 
@@ -151,7 +156,7 @@ impl Registry {
         path: &str,
         supervisor: bool,
         meters: Vec<Arc<Meter>>,
-        control: mpsc::Sender<Order>,
+        control: Option<mpsc::Sender<Order>>,
     ) -> Arc<Entry> {
         static ORDER: AtomicU64 = AtomicU64::new(0);
         let path: Arc<str> = path.into();
@@ -165,9 +170,9 @@ impl Registry {
     }
 
     /// A supervisor's own entry: the one that its supervisor made, or a new one for the root.
-    pub(crate) fn own_entry(&self, path: &str, control: mpsc::Sender<Order>) -> Arc<Entry> {
+    pub(crate) fn own_entry(&self, path: &str) -> Arc<Entry> {
         let made = self.entries.get(path).map(|entry| entry.value().clone());
-        made.unwrap_or_else(|| self.enter(path, true, Vec::new(), control))
+        made.unwrap_or_else(|| self.enter(path, true, Vec::new(), None))
     }
 
     pub(crate) fn note(&self, entry: &Entry, status: Status) {

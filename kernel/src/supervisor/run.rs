@@ -77,7 +77,7 @@ impl Supervisor {
                 &join(&path, child.id),
                 child.start.supervises(),
                 child.start.meters(),
-                control.clone(),
+                Some(control.clone()),
             ),
             generation: 0,
             live: None,
@@ -85,7 +85,7 @@ impl Supervisor {
             probe: None,
         });
         let slots = slots.collect();
-        let entry = kernel.registry.own_entry(&path, control);
+        let entry = kernel.registry.own_entry(&path);
         Supervisor {
             failures: Failures::new(spec.intensity),
             random: StdRng::from_os_rng(),
@@ -253,10 +253,9 @@ impl Supervisor {
 
     async fn obey(&mut self, order: Order) -> Result<(), End> {
         let found = self.slots.iter().position(|slot| slot.entry.path == order.path);
-        match (found, order.action) {
-            // The root supervisor has no supervisor that could restart it.
-            (None, _) => return Ok(()),
-            (Some(index), Action::Restart) => {
+        let index = found.expect("orders about a child come to its supervisor");
+        match order.action {
+            Action::Restart => {
                 let affected = self.spec.strategy.affected(index, self.slots.len());
                 self.stop_range(affected.clone()).await;
                 for other in self.returning(index, affected) {
@@ -266,8 +265,8 @@ impl Supervisor {
                     }
                 }
             }
-            (Some(index), Action::Suspend) => self.suspend(index, true),
-            (Some(index), Action::Resume) => self.suspend(index, false),
+            Action::Suspend => self.suspend(index, true),
+            Action::Resume => self.suspend(index, false),
         }
         order.done.answer(());
         Ok(())

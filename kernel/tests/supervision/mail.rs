@@ -137,7 +137,7 @@ async fn the_operator_can_restart_an_actor_which_does_not_count_as_a_failure() {
     let unknown = stage.kernel.registry.order("root/b", Action::Restart).await;
     assert_eq!(unknown, Err(OrderError::NoSuchActor("root/b".to_owned())));
     let root = stage.kernel.registry.order("root", Action::Restart).await;
-    assert_eq!(root, Err(OrderError::Unavailable("root".to_owned())), "nobody could start the root again");
+    assert_eq!(root, Err(OrderError::Root("root".to_owned())), "nobody could start the root again");
     tree.stop().await;
 }
 
