@@ -353,7 +353,9 @@ impl Handler<DropScript> for Library {
         context: &mut Context<Self>,
     ) {
         if !self.versions.contains_key(&drop.name) {
-            return responder.answer(Err(LibraryError::NoScript(drop.name.to_string())));
+            let built_in = self.env.catalogue.named(&drop.name).is_some();
+            let why = if built_in { LibraryError::BuiltIn } else { LibraryError::NoScript };
+            return responder.answer(Err(why(drop.name.to_string())));
         }
         let write = WriteScript { sources: Vec::new(), name: Some((drop.name.clone(), Vec::new())) };
         let storage = self.env.storage.write_script.clone();

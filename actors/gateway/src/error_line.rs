@@ -96,7 +96,10 @@ impl From<Refusal> for ErrorLine {
 impl From<LibraryError> for ErrorLine {
     fn from(error: LibraryError) -> Self {
         let word = match &error {
-            LibraryError::BadName(_) | LibraryError::NoFormerVersion(_) | LibraryError::TooMany(_) => "ERR",
+            LibraryError::BadName(_)
+            | LibraryError::BuiltIn(_)
+            | LibraryError::NoFormerVersion(_)
+            | LibraryError::TooMany(_) => "ERR",
             LibraryError::BadScript(_) => "BADSCRIPT",
             LibraryError::NoScript(_) => "NOSCRIPT",
             LibraryError::Unavailable(_) => "UNAVAILABLE",

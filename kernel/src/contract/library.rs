@@ -112,6 +112,9 @@ pub enum LibraryError {
     /// There is no script of this name.
     #[error("no script {0}; ASO.SCRIPT LIST shows the names")]
     NoScript(String),
+    /// Nothing was loaded under the name of a built-in script, which stays.
+    #[error("script {0} is built in and cannot be dropped; a version that is loaded takes precedence")]
+    BuiltIn(String),
     /// There is no former version to go back to.
     #[error("script {0} has no former version to go back to")]
     NoFormerVersion(String),

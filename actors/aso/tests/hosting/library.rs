@@ -73,6 +73,10 @@ async fn a_built_in_script_can_be_replaced_and_comes_back() {
     assert_eq!(show(&world, "read_counter").await.expect("known").hash, built_in.hash);
     let further = world.service.rollback_script.call(rollback).await.expect("there");
     assert_eq!(further, Err(LibraryError::NoFormerVersion("read_counter".to_owned())));
+    let drop = || world.service.drop_script.call(DropScript { name: "read_counter".into() });
+    drop().await.expect("there").expect("what was loaded is dropped");
+    assert_eq!(drop().await.expect("there"), Err(LibraryError::BuiltIn("read_counter".to_owned())));
+    assert_eq!(show(&world, "read_counter").await.expect("known").hash, built_in.hash);
 }
 
 #[actix::test]
