@@ -5,6 +5,7 @@
 
 mod durability;
 mod list;
+mod whole;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -39,7 +40,14 @@ macro_rules! settings {
             #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields, default)]
             pub struct $Section {
-                $( $(#[doc = $doc])+ pub $field: $kind, )+
+                $(
+                    $(#[doc = $doc])+
+                    $(
+                        #[doc = concat!("\n Range: `", stringify!($range), "`.")]
+                        #[serde(deserialize_with = "whole::read")]
+                    )?
+                    pub $field: $kind,
+                )+
             }
 
             impl Default for $Section {
@@ -385,8 +393,13 @@ fn overlay(
     layers.try_deserialize().map_err(|error| unreadable(origin, &error))
 }
 
+/// Of an error that draws the place in the file, which takes several lines, the first says where and the last says what.
 fn unreadable(origin: &str, error: &config::ConfigError) -> SettingsError {
-    SettingsError::Unreadable { origin: origin.to_owned(), reason: error.to_string() }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let reason = lines.last().map_or_else(|| first.to_owned(), |last| format!("{first}: {last}"));
+    SettingsError::Unreadable { origin: origin.to_owned(), reason }
 }
 
 fn comment(text: &mut String, line: &str) {
@@ -436,61 +449,4 @@ impl Toml for Vec<User> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn from_text(text: &str) -> Result<Settings, SettingsError> {
-        Settings::layered(Some(File { name: "comet.toml", text }), HashMap::new(), &[])
-    }
-
-    #[test]
-    fn the_annotated_file_says_the_defaults_and_nothing_else() {
-        let annotated = Settings::annotated();
-        assert_eq!(from_text(&annotated), Ok(Settings::default()));
-        for field in Settings::FIELDS {
-            let (_, name) = field.split_once('.').expect("section.field");
-            assert!(annotated.contains(&format!("\n{name} = ")), "{field} is missing");
-        }
-    }
-
-    #[test]
-    fn an_unknown_field_is_named_with_its_file() {
-        let error = from_text("[storage]\nflush = 3\n").expect_err("unknown").to_string();
-        assert!(error.contains("comet.toml") && error.contains("flush"), "{error}");
-    }
-
-    #[test]
-    fn a_field_out_of_range_is_named_with_its_file_and_range() {
-        let error = from_text("[aso]\ncpu_ms = 0\n").expect_err("out of range").to_string();
-        assert!(error.contains("comet.toml") && error.contains("aso.cpu_ms is 0; it must be 1 to 1000"), "{error}");
-    }
-
-    #[test]
-    fn a_publisher_that_is_no_key_is_named() {
-        let error = from_text("[aso]\npublishers = [\"me\"]\n").expect_err("no key").to_string();
-        assert!(error.contains("aso.publishers[0]") && error.contains("comet keys show"), "{error}");
-        let right = NodeId::from_public_key(&[7; 32]);
-        assert!(from_text(&format!("[aso]\npublishers = [\"{right}\"]\n")).is_ok());
-    }
-
-    #[test]
-    fn the_environment_overrides_the_file_and_flags_override_both() {
-        let file = File { name: "comet.toml", text: "[aso]\ncpu_ms = 5\nshards = 1\n[storage]\ncache_mib = 9" };
-        let environment = HashMap::from([
-            ("COMET_ASO__CPU_MS".to_owned(), "7".to_owned()),
-            ("COMET_ASO__SHARDS".to_owned(), "3".to_owned()),
-            ("PATH".to_owned(), "/bin".to_owned()),
-        ]);
-        let flags = [("aso.shards", "4".to_owned()), ("gateway.listen", "127.0.0.1:0".to_owned())];
-        let settings = Settings::layered(Some(file), environment, &flags).expect("well-formed");
-        assert_eq!((settings.storage.cache_mib, settings.aso.cpu_ms, settings.aso.shards), (9, 7, 4));
-        assert_eq!(settings.gateway.listen, "127.0.0.1:0");
-    }
-
-    #[test]
-    fn a_misspelt_variable_of_the_environment_is_refused() {
-        let environment = HashMap::from([("COMET_ASO__CPU".to_owned(), "7".to_owned())]);
-        let error = Settings::layered(None, environment, &[]).expect_err("unknown").to_string();
-        assert!(error.contains("environment") && error.contains("cpu"), "{error}");
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use comet_kernel::Settings;
 use comet_kernel::settings::{File, SettingsError};
-use comet_kernel::{NodeId, Settings};
 use tracing_subscriber::EnvFilter;
 
 /// Variables of the environment that stand for flags of the command line and are no fields of the configuration.
@@ -72,12 +72,6 @@ fn check(settings: &Settings) -> Result<(), ConfigError> {
     if let Err(error) = EnvFilter::try_new(filter) {
         let reason = format!("{filter:?} is no filter ({error}); write a level such as info, or info,comet_aso=debug");
         return Err(malformed("log.filter", reason).into());
-    }
-    for (number, publisher) in settings.aso.publishers.iter().enumerate() {
-        if NodeId::from_text(publisher).public_key().is_none() {
-            let reason = format!("{publisher:?} is no publisher; write what `comet keys show` prints");
-            return Err(malformed(&format!("aso.publishers[{number}]"), reason).into());
-        }
     }
     if settings.network.listen.is_empty() && !settings.network.bootstrap.is_empty() {
         let reason = "names nodes to join, and network.listen is empty; give an address to listen on with --p2p, such \
