@@ -41,7 +41,7 @@ fn an_anonymous_function_that_captures_is_an_error() {
 
 #[test]
 fn misspelt_handlers_are_warned_of() {
-    for name in ["onget", "on_get", "onPutt", "OnTimer", "onUpdat", "onremove"] {
+    for name in ["onget", "on_get", "onPutt", "OnTimer", "onUpdat", "onremove", "onGte", "onTiemr"] {
         let report = Bench::new().sandbox.check(&format!("fn {name}() {{ }}"));
         assert!(
             report
