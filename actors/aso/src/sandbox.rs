@@ -125,7 +125,7 @@ impl Default for Budgets {
 pub struct Node {
     /// Its peer id.
     pub id: NodeId,
-    /// Its address.
+    /// Its address as long as it is in no network.
     pub ip: IpAddr,
     /// Who is near it.
     pub neighbours: Neighbours,

@@ -40,12 +40,14 @@ pub fn register(engine: &mut Engine, node: &Node, clock: &Clock, actions_in_netw
 fn facts(engine: &mut Engine, node: &Node, clock: &Clock) {
     let clock = clock.clone();
     let id = ImmutableString::from(node.id.as_str());
-    let ip = ImmutableString::from(node.ip.to_string());
+    let (ip, neighbours) = (node.ip, node.neighbours.clone());
     engine
         .add("getSystemTime", "milliseconds since 1970, the same throughout one handler call", {
             move |_: Comet| in_handler("getSystemTime", |call| call.now(&clock))
         })
-        .add("getNodeIP", "this node's address", move |_: Comet| ip.clone())
+        .add("getNodeIP", "this node's address", move |_: Comet| {
+            ImmutableString::from(neighbours.own().map_or(ip, |own| own.ip).to_string())
+        })
         .add("getNodeID", "this node's peer id", move |_: Comet| id.clone())
         .add("getASOKey", "this object's key: text if it is UTF-8, a blob otherwise", |_: Comet| child_key(0))
         .add("getASOKey", "the n-th child of this object's key, n from 0 to 5", |_: Comet, n: i64| child_key(n));

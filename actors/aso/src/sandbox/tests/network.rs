@@ -56,6 +56,17 @@ fn lookup_gives_the_others_nearest_first() {
 }
 
 #[test]
+fn a_node_of_a_network_has_the_address_that_others_know() {
+    let neighbours = Neighbours::none();
+    let bench = Bench::new();
+    let node = Node { id: neighbour(3).id, ip: [127, 0, 0, 1].into(), neighbours: neighbours.clone() };
+    let bench = Bench { sandbox: Sandbox::new(Budgets::default(), node, bench.clock.clone()), ..bench };
+    assert_eq!(bench.reply("comet.getNodeIP()"), Ok(Value::from("127.0.0.1")));
+    neighbours.publish(neighbour(3), []);
+    assert_eq!(bench.reply("comet.getNodeIP()"), Ok(Value::from("10.1.0.3")));
+}
+
+#[test]
 fn lookup_of_a_node_that_is_alone_gives_nobody() {
     let body = "[comet.lookup(), comet.lookup(comet.getASOKey()), comet.lookup(comet.getASOKey(5))]";
     let nobody = Value::Array(Vec::new());
