@@ -65,7 +65,7 @@ pub(crate) struct Serve {
 /// The nodes around this one have changed. Served by the replicator; the swarm tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Changed {
-    /// Nodes that are known since.
+    /// Nodes that are known since, or were silent and can be reached again.
     pub joined: Vec<Arc<Neighbour>>,
     /// Nodes that were known before.
     pub left: Vec<Arc<Neighbour>>,

@@ -109,7 +109,7 @@ impl Replicator {
         let heard = Rc::new(RefCell::new(Heard::new(every(env), now)));
         Replicator {
             answering: Answering::new(env, &heard),
-            wishes: Wishes::none(Duration::from_millis(env.settings.dht.neighbour_delay_ms)),
+            wishes: Wishes::none(Duration::from_millis(env.settings.dht.neighbour_delay_ms), every(env)),
             env: env.clone(),
             random,
             heard,
@@ -295,6 +295,10 @@ impl Handler<Changed> for Replicator {
         let now = self.now();
         if changed.joined_network {
             self.join();
+        }
+        if !changed.joined.is_empty() {
+            // What others compared before may have passed over those who come, and those may bring what nobody knew.
+            self.heard.borrow_mut().forget();
         }
         self.wishes.change(changed, now);
         responder.answer(());

@@ -97,6 +97,7 @@ impl Swarm {
         let diversity = Diversity::new(plan.network.group_peers as usize, plan.network.group_private);
         let (now, joined) = (env.kernel.clock.now(), plan.seeds.is_empty());
         env.joined.store(joined, Ordering::Release);
+        let interval = Duration::from_secs(env.settings.dht.replicate_interval_seconds);
         Ok(Swarm {
             engine: Engine::new(plan, bound)?,
             random: seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64),
@@ -104,8 +105,8 @@ impl Swarm {
             peers: HashMap::new(),
             tickets: 0,
             look_ups: LookUps::default(),
-            departed: Departed::default(),
-            upkeep: Upkeep::new(now, joined),
+            departed: Departed::new(interval),
+            upkeep: Upkeep::new(now, joined, interval),
             published: Published::default(),
             env: env.clone(),
             plan: plan.clone(),

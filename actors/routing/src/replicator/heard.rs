@@ -48,6 +48,11 @@ impl Heard {
         self.young.contains(&digest) || self.old.contains(&digest)
     }
 
+    /// Nothing that was heard counts any more.
+    pub fn forget(&mut self) {
+        (self.young, self.old) = (HashSet::new(), HashSet::new());
+    }
+
     fn digest(&self, item: &Item) -> u64 {
         self.hasher.hash_one((&item.key, item.version, item.state))
     }

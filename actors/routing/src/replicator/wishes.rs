@@ -7,7 +7,8 @@ use comet_kernel::{Key, Moment, Responder};
 use super::scope::Scope;
 use crate::messages::Changed;
 
-/// A round begins at the latest after so many delays, however fast changes follow each other.
+/// A round begins at the latest after so many delays, however fast changes follow each other; and after a third of the
+/// interval, unless one delay is longer.
 const PATIENCE: u32 = 5;
 /// Those who wait for the end of a round. More go without an answer.
 const WAITING: usize = 256;
@@ -17,6 +18,8 @@ const WAITING: usize = 256;
 pub(super) struct Wishes {
     /// How long it waits for others after a wish.
     delay: Duration,
+    /// How long it waits in all.
+    patience: Duration,
     scope: Scope,
     waiting: Vec<Responder<()>>,
     first: Option<Moment>,
@@ -25,10 +28,14 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
-    /// No wish yet; after each, others may come for `delay`.
-    pub fn none(delay: Duration) -> Self {
+    /// No wish yet; after each, others may come for `delay`. A round about everything comes once in `interval` by itself.
+    pub fn none(delay: Duration, interval: Duration) -> Self {
+        Wishes::with(delay, (PATIENCE * delay).min(interval / 3).max(delay))
+    }
+
+    fn with(delay: Duration, patience: Duration) -> Self {
         let (first, last) = (None, Moment::default());
-        Wishes { delay, scope: Scope::default(), waiting: Vec::new(), first, last, at_once: false }
+        Wishes { delay, patience, scope: Scope::default(), waiting: Vec::new(), first, last, at_once: false }
     }
 
     /// A round about everything, at once if so wanted.
@@ -67,12 +74,12 @@ impl Wishes {
         if self.at_once {
             return Some(first);
         }
-        Some((self.last + self.delay).min(first + PATIENCE * self.delay))
+        Some((self.last + self.delay).min(first + self.patience))
     }
 
     /// What the round is about, and who waits for it. The wishes begin anew.
     pub fn take(&mut self) -> (Scope, Vec<Responder<()>>) {
-        let taken = std::mem::replace(self, Wishes::none(self.delay));
+        let taken = std::mem::replace(self, Wishes::with(self.delay, self.patience));
         (taken.scope, taken.waiting)
     }
 
@@ -92,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_round_waits_for_silence_but_not_for_ever() {
-        let mut wishes = Wishes::none(Duration::from_millis(100));
+        let mut wishes = Wishes::none(Duration::from_millis(100), Duration::from_secs(60));
         let key = Key::new(b"k").expect("short");
         assert_eq!(wishes.due(), None);
         wishes.name(key.clone(), at(10));
@@ -105,5 +112,15 @@ mod tests {
         assert_eq!(wishes.due(), Some(at(10)), "at once");
         let (scope, _) = wishes.take();
         assert!(scope.all && scope.thorough && wishes.due().is_none());
+    }
+
+    #[test]
+    fn where_the_interval_is_short_neighbours_that_come_one_by_one_do_not_hold_a_round_up_for_long() {
+        let mut wishes = Wishes::none(Duration::from_secs(3), Duration::from_secs(10));
+        (0..10).for_each(|second| wishes.name(Key::new(b"k").expect("short"), at(1_000 * second)));
+        assert_eq!(wishes.due().map(|due| due.elapsed().as_secs()), Some(3));
+        let mut wishes = Wishes::none(Duration::from_secs(3), Duration::from_secs(1));
+        wishes.name(Key::new(b"k").expect("short"), at(0));
+        assert_eq!(wishes.due(), Some(at(3_000)), "one delay in any case");
     }
 }

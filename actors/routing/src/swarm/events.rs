@@ -78,8 +78,13 @@ impl Swarm {
         let entry = self.peer(peer);
         entry.shunned = now;
         entry.connections.push(connection);
+        if self.book.page(&peer).is_some_and(|page| page.timeouts > 0)
+            && let Some(met) = self.book.met(&peer).cloned()
+        {
+            self.published.is_back(met);
+        }
         self.book.saw(&peer, now);
-        self.departed.forget(&peer);
+        self.departed.forget(&peer, now);
         self.open_waiting(peer);
     }
 

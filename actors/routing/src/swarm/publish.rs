@@ -26,6 +26,8 @@ pub(crate) struct Published {
     /// What the replicator was told of. It may not have started yet, or be restarting.
     told: HashMap<NodeId, Arc<Neighbour>>,
     told_joined: bool,
+    /// Neighbours that kept silent for a while and can be reached again: they may have missed something.
+    back: HashMap<NodeId, Arc<Neighbour>>,
     untold: bool,
 }
 
@@ -33,6 +35,12 @@ impl Published {
     /// This node's addresses may have changed.
     pub fn moved(&mut self) {
         self.moved = true;
+    }
+
+    /// A neighbour kept silent for a while and can be reached again.
+    pub fn is_back(&mut self, node: Arc<Neighbour>) {
+        self.back.insert(node.id.clone(), node);
+        self.untold = true;
     }
 
     /// This node as others see it; none before it listens.
@@ -79,11 +87,15 @@ impl Swarm {
             missing.map(|(_, node)| node.clone()).collect::<Vec<_>>()
         };
         let told = &self.published.told;
-        let changed = Changed { joined: missing(&now, told), left: missing(told, &now), joined_network: joined };
+        let back =
+            self.published.back.values().filter(|node| now.contains_key(&node.id) && told.contains_key(&node.id));
+        let arrived = missing(&now, told).into_iter().chain(back.cloned()).collect();
+        let changed = Changed { joined: arrived, left: missing(told, &now), joined_network: joined };
         let nothing = changed.joined.is_empty() && changed.left.is_empty() && joined == self.published.told_joined;
         if nothing || self.env.changed.tell(changed).is_ok() {
             self.published.told = now;
             self.published.told_joined = joined;
+            self.published.back.clear();
             self.published.untold = false;
         }
     }

@@ -41,19 +41,24 @@ pub(crate) struct Upkeep {
     bootstrap: Option<QueryId>,
     bootstrap_due: Option<Moment>,
     seeds: (Moment, Duration),
+    /// The longest wait before the seeds are dialled again.
+    longest: Duration,
     refresh: (Moment, Duration),
     /// Whether the last refresh looked a random place up.
     anywhere: bool,
 }
 
 impl Upkeep {
-    /// Everything is due now. A node with nobody to join has joined.
-    pub fn new(now: Moment, joined: bool) -> Self {
+    /// Everything is due now. A node with nobody to join has joined. `interval` is that of replication: see [`Departed`].
+    ///
+    /// [`Departed`]: super::departed::Departed
+    pub fn new(now: Moment, joined: bool, interval: Duration) -> Self {
         Upkeep {
             joined,
             bootstrap: None,
             bootstrap_due: None,
             seeds: (now, SEEDS.0),
+            longest: SEEDS.1.min(interval / 4).max(SEEDS.0),
             refresh: (now + REFRESH.0, REFRESH.0),
             anywhere: false,
         }
@@ -110,7 +115,7 @@ impl Swarm {
         let missing: Vec<(PeerId, Multiaddr)> = missing.collect();
         let wait = if missing.is_empty() { SEEDS.0 } else { self.upkeep.seeds.1 };
         // Alone in the network, a node does not wait long.
-        let longest = if self.book.count_met() == 0 { SEEDS.1 / 6 } else { SEEDS.1 };
+        let longest = if self.book.count_met() == 0 { SEEDS.1 / 6 } else { SEEDS.1 }.min(self.upkeep.longest);
         self.upkeep.seeds = (now + self.jittered(wait), (wait * 2).min(longest));
         for (peer, address) in missing {
             self.dial_at(peer, vec![address]);

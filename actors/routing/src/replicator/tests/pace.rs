@@ -112,3 +112,31 @@ async fn a_peer_with_too_much_to_do_is_asked_again() {
     assert_eq!(world.copy(&holders[2], &key(0)), None);
     assert!(world.copy(&holders[3], &key(0)).is_some());
 }
+
+#[actix::test]
+async fn who_comes_back_is_compared_with_although_others_have_compared_everything_lately() {
+    let world = world(24).await;
+    world.fill(&world.nodes, OBJECTS, REPLICAS);
+    let (back, others) = world.nodes.split_first().expect("there are nodes");
+    for node in &world.nodes {
+        world.changed(node, &[], &[], true).await;
+        world.until(|| world.at(node, |site| site.env.service.settled.is_set())).await;
+    }
+    // While it is away, all its objects are changed, and the others compare them.
+    world.set(std::slice::from_ref(back), Manner::Dead);
+    let held: Vec<_> = (0..OBJECTS).filter(|number| world.copy(back, &key(*number)).is_some()).collect();
+    for number in &held {
+        let holders = World::nearest(&world.nodes, &key(*number), REPLICAS);
+        holders.iter().filter(|node| *node != back).for_each(|node| world.store(node, &key(*number), plain(2)));
+    }
+    for node in others {
+        world.passing(world.round(node)).await;
+    }
+    world.set(std::slice::from_ref(back), Manner::Honest);
+    for node in others {
+        world.changed(node, std::slice::from_ref(back), &[], false).await;
+    }
+    world.clock.advance(Duration::from_secs(3));
+    let is_new = |number: &usize| world.copy(back, &key(*number)).is_some_and(|copy| copy.version == 2);
+    world.until(|| held.iter().all(is_new)).await;
+}
