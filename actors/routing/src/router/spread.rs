@@ -14,7 +14,8 @@ use crate::wire::{Answer, Ask};
 
 type Said = (Replica, Result<Answer, Failure>);
 
-/// Sends a change to these nodes. `votes` may have the answers of others already.
+/// Sends a change to these nodes. `votes` may have the answers of others already. If what it replaces lies on more nodes, it
+/// goes to those as well, after it was answered: else a copy there would outlive it.
 pub(super) async fn spread(
     net: Rc<Net>,
     behalf: Rc<Behalf>,
@@ -23,14 +24,8 @@ pub(super) async fn spread(
     replicas: Vec<Replica>,
     mut votes: Votes,
 ) -> Outcome {
-    let mut running: FuturesUnordered<LocalBoxFuture<'static, Said>> = FuturesUnordered::new();
-    for replica in replicas {
-        let (net, behalf, ask) = (net.clone(), behalf.clone(), ask.clone());
-        running.push(Box::pin(async move {
-            let answer = net.ask(&replica, ask, &behalf).await;
-            (replica, answer)
-        }));
-    }
+    let asked = replicas.clone();
+    let mut running = send(&net, &behalf, &ask, replicas);
     while !votes.are_enough() {
         let Some((replica, answer)) = running.next().await else { break };
         votes.count(&replica, answer);
@@ -41,9 +36,34 @@ pub(super) async fn spread(
         while let Some((replica, answer)) = running.next().await {
             votes.count(&replica, answer);
         }
-        if votes.need_mending() {
+        let mut needs_mending = votes.need_mending();
+        if let Some(number) = votes.beyond(&net, &key, asked.len()) {
+            let mut others = net.replicas(&key, number).await;
+            others.retain(|replica| !asked.contains(replica));
+            let mut running = send(&net, &behalf, &ask, others);
+            while let Some((_, answer)) = running.next().await {
+                needs_mending |= answer.is_err();
+            }
+        }
+        if needs_mending {
             net.mend(&key);
         }
     };
     Outcome { reply, stored, rest: Some(Box::pin(rest)) }
+}
+
+fn send(
+    net: &Rc<Net>,
+    behalf: &Rc<Behalf>,
+    ask: &Ask,
+    replicas: Vec<Replica>,
+) -> FuturesUnordered<LocalBoxFuture<'static, Said>> {
+    let sent = replicas.into_iter().map(|replica| -> LocalBoxFuture<'static, Said> {
+        let (net, behalf, ask) = (net.clone(), behalf.clone(), ask.clone());
+        Box::pin(async move {
+            let answer = net.ask(&replica, ask, &behalf).await;
+            (replica, answer)
+        })
+    });
+    sent.collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use comet_kernel::contract::aso::{Refusal, Reply};
 use comet_kernel::{Key, Record};
 
-use super::change::Mark;
+use super::change::{MOST_REPLICAS, Mark};
 use super::net::{Failure, Net, Replica};
 use crate::wire::Answer;
 
@@ -21,6 +21,8 @@ pub(super) struct Votes {
     failed: usize,
     /// The newest record that was replaced, and who said so.
     former: Option<(Arc<Record>, Replica)>,
+    /// Of the records that were replaced one that has the most replicas, and who said so.
+    widest: Option<(Arc<Record>, Replica)>,
     /// What is there instead, and who said so.
     present: Option<(Arc<Record>, Replica)>,
     /// What tells the change from others.
@@ -42,6 +44,7 @@ impl Votes {
             refusals: Vec::new(),
             failed: 0,
             former: None,
+            widest: None,
             present: None,
             revision: None,
             removes: false,
@@ -86,11 +89,20 @@ impl Votes {
 
     fn note(&mut self, former: Option<Arc<Record>>, replica: &Replica) {
         let Some(former) = former else { return };
+        if self.widest.as_ref().is_none_or(|(known, _)| replicas(known) < replicas(&former)) {
+            self.widest = Some((former.clone(), replica.clone()));
+        }
         // Of equals this node's own is preferred: it needs no check.
         let rank = |record: &Record, replica: &Replica| (record.version, *replica == Replica::Here);
         if self.former.as_ref().is_none_or(|(known, of)| rank(known, of) < rank(&former, replica)) {
             self.former = Some((former, replica.clone()));
         }
+    }
+
+    /// How many nodes hold what was replaced, if that is known to be more than `reached`.
+    pub(super) fn beyond(&self, net: &Net, key: &Key, reached: usize) -> Option<usize> {
+        let (record, replica) = self.widest.as_ref().filter(|(record, _)| replicas(record) > reached)?;
+        net.may_show(key, record, replica).then(|| replicas(record).min(MOST_REPLICAS.into()))
     }
 
     /// What a peer says is or was there is shown to a client only if it was put as it says.
@@ -138,6 +150,11 @@ impl Votes {
             }
         }
     }
+}
+
+/// How many replicas the put asked for; 0 if it did not say.
+fn replicas(record: &Record) -> usize {
+    record.provenance.as_ref().and_then(|provenance| provenance.replicas).map_or(0, usize::from)
 }
 
 #[cfg(test)]

@@ -84,6 +84,26 @@ async fn a_put_says_the_same_on_every_node_and_is_signed() {
 }
 
 #[actix::test]
+async fn what_replaces_an_object_with_more_copies_than_usual_reaches_all_of_them() {
+    let world = World::of(10).await;
+    let wide = |value: &str| put(value, |put| put.replicas = Some(8));
+    let near = world.near(&key("k"));
+    world.route(near[9], "k", wide("v")).await.unwrap();
+    world.until(|| world.holders("k", &text("v")) == 8).await;
+    world.put(near[9], "k", "w").await.unwrap();
+    world.until(|| world.holders("k", &text("w")) == 8).await;
+    world.route(near[9], "k", wide("x")).await.unwrap();
+    world.until(|| world.holders("k", &text("x")) == 8).await;
+    world.route(near[9], "k", Op::Remove).await.unwrap();
+    world.until(|| world.holders("k", &Value::Nil) == 8).await;
+    world.route(near[9], "k", wide("y")).await.unwrap();
+    world.until(|| world.holders("k", &text("y")) == 8).await;
+    let only_present = put("z", |put| put.condition = Condition::IfPresent);
+    world.route(near[9], "k", only_present).await.unwrap();
+    world.until(|| world.holders("k", &text("z")) == 8).await;
+}
+
+#[actix::test]
 async fn an_owner_is_the_same_on_every_node_and_others_are_refused() {
     let world = World::of(8).await;
     world.route(2, "k", put("v", |put| put.owned = true)).await.unwrap();
