@@ -15,7 +15,8 @@
 //!
 //! What makes it safe is that everything is bounded: requests under way and bytes unsent on the side that asks; requests
 //! under way, their bytes, and bytes unsent on the side that answers, which stops reading when it reaches a bound, so that a
-//! peer which does not read its answers finds that it cannot write. The request that a peer gave up is given up here too.
+//! peer which does not read its answers finds that it cannot write. It reckons with answers as long as those before; what is
+//! longer, and finds too much unsent, is refused to the peer in place of being kept. The request that a peer gave up is given up here too.
 //!
 //! Everything here runs on the network's thread: nothing is locked, and nothing is `Send`.
 
@@ -44,6 +45,13 @@ pub(crate) use self::terms::{Terms, Traffic};
 
 /// Bytes that may wait to be written before a request is refused, or no more are read. One frame may go past it.
 const UNSENT_BYTES: usize = 4 << 20;
+
+/// Bytes of answers that may wait for a peer that reads slowly. One frame may go past it; what finds so many waiting is
+/// refused in place of being kept.
+const ANSWERED_BYTES: usize = 4 * UNSENT_BYTES;
+
+/// So many requests may be under way however long their answers may be.
+const FEW_REQUESTS: usize = 16;
 
 /// Bytes of requests that a peer may have under way on one lane. One frame may go past it.
 const SERVED_BYTES: usize = 4 << 20;

@@ -18,7 +18,7 @@ use super::beat::Beat;
 use super::hello::{Greeted, welcome};
 use super::input::Input;
 use super::output::Output;
-use super::{LaneError, ROUNDS, SERVED_BYTES, Terms, UNSENT_BYTES};
+use super::{ANSWERED_BYTES, FEW_REQUESTS, LaneError, ROUNDS, SERVED_BYTES, Terms, UNSENT_BYTES};
 use crate::messages::Serve;
 use crate::wire::codec::{self, FrameError};
 use crate::wire::{Answer, Ask, Framed};
@@ -44,7 +44,7 @@ where
         input,
         came: terms.clock.now(),
         unpaid: Unpaid::default(),
-        tray: Tray { output, served: FuturesUnordered::new(), bytes: 0, caller, router },
+        tray: Tray { output, served: FuturesUnordered::new(), bytes: 0, typical: 0, caller, router },
         beat: Beat::new(&terms.clock),
         terms,
     };
@@ -75,6 +75,8 @@ struct Tray {
     served: FuturesUnordered<Served>,
     /// Of the frames of the requests under way.
     bytes: usize,
+    /// How long answers have been of late, on average.
+    typical: usize,
     caller: Arc<Caller>,
     router: Handle<Serve>,
 }
@@ -101,8 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         for _ in 0..ROUNDS {
             let taken = self.take()?;
             let Some(came) = self.read(task)? else { return Poll::Ready(self.ended()) };
-            let answered = self.tray.collect(task);
+            let mut answered = self.tray.collect(UNSENT_BYTES, task);
             let written = self.write(task)?;
+            if !written {
+                answered |= self.tray.collect(usize::MAX, task);
+            }
             let swept = self.sweep(task);
             // Each of these may have made room for another; if none did, each has seen to it that the task is woken.
             if !(taken || came || answered || written || swept) {
@@ -208,7 +213,11 @@ impl Unpaid {
 impl Tray {
     /// Whether no more may be taken: too much is under way, or the peer does not read its answers.
     fn is_full(&self) -> bool {
-        self.served.len() >= limits::LANE_REQUESTS || self.bytes >= SERVED_BYTES || self.output.len() >= UNSENT_BYTES
+        let under_way = self.served.len();
+        under_way >= limits::LANE_REQUESTS
+            || self.bytes >= SERVED_BYTES
+            || self.output.len() >= UNSENT_BYTES
+            || (under_way >= FEW_REQUESTS && self.output.len() + under_way * self.typical >= UNSENT_BYTES)
     }
 
     fn holds_memory(&self) -> bool {
@@ -225,10 +234,10 @@ impl Tray {
         }
     }
 
-    /// Takes the answers that are there. Whether there was one.
-    fn collect(&mut self, task: &mut Context<'_>) -> bool {
+    /// Takes the answers that are there, until so many bytes wait. Whether there was one.
+    fn collect(&mut self, most: usize, task: &mut Context<'_>) -> bool {
         let mut any = false;
-        while self.output.len() < UNSENT_BYTES {
+        while self.output.len() < most {
             let Poll::Ready(Some((id, bytes, answer))) = self.served.poll_next_unpin(task) else { break };
             any = true;
             self.bytes -= bytes;
@@ -241,9 +250,14 @@ impl Tray {
     }
 
     fn answer(&mut self, id: u64, answer: &Answer) {
+        let before = self.output.len();
+        if before >= ANSWERED_BYTES && !matches!(answer, Answer::Refused(_)) {
+            return self.refuse(id, Refusal::Unavailable("too many answers wait to be read; try again".to_owned()));
+        }
         if let Err(FrameError::TooLong { size, limit }) = self.output.push(&Framed { id, left_ms: 0, body: answer }) {
             self.refuse(id, Refusal::TooBig { what: Cow::Borrowed("the answer"), size, limit });
         }
+        self.typical = (7 * self.typical + (self.output.len() - before)) / 8;
     }
 
     fn refuse(&mut self, id: u64, refusal: Refusal) {

@@ -141,6 +141,55 @@ async fn a_peer_that_does_not_read_its_answers_is_not_read_either() {
 }
 
 #[actix::test]
+async fn long_answers_that_the_peer_does_not_read_are_bounded_and_the_rest_is_refused() {
+    let world = World::new().await;
+    let (mut peer, serving) = world.served().await;
+    for id in 0..200 {
+        peer.ask(id, Ask::Copy { key: hold() }).await;
+    }
+    until(|| world.held() == 200).await;
+    for (_, responder) in world.held.lock().expect("no panic").drain(..) {
+        responder.answer(Answer::Value(Value::Bytes(vec![0; 1 << 20].into())));
+    }
+    settle().await;
+    let (mut kept, mut refused) = (0, 0);
+    for _ in 0..200 {
+        match peer.hear::<Framed<Answer>>().await.body {
+            Answer::Value(_) => kept += 1,
+            Answer::Refused(Refusal::Unavailable(_)) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((16..20).contains(&kept) && kept + refused == 200, "{kept} MiB were kept");
+    assert!(!serving.is_finished());
+}
+
+#[actix::test]
+async fn where_answers_are_long_few_requests_are_under_way_and_where_they_are_short_many() {
+    let world = World::new().await;
+    let (mut peer, _serving) = world.served().await;
+    let mut under_way = Vec::new();
+    for (round, size) in [1 << 19, 1 << 19, 16, 16].into_iter().enumerate() {
+        for number in 0..100 {
+            peer.ask(1_000 * round as u64 + number, Ask::Copy { key: hold() }).await;
+        }
+        let (mut answered, mut most) = (0, 0);
+        while answered < 100 {
+            settle().await;
+            let held: Vec<_> = world.held.lock().expect("no panic").drain(..).collect();
+            (most, answered) = (held.len().max(most), answered + held.len());
+            for (_, responder) in held {
+                responder.answer(Answer::Value(Value::Bytes(vec![0; size].into())));
+                assert!(!matches!(peer.hear::<Framed<Answer>>().await.body, Answer::Refused(_)));
+            }
+        }
+        under_way.push(most);
+    }
+    assert_eq!(under_way[3], 100);
+    assert!(under_way[1] <= 24, "{under_way:?}");
+}
+
+#[actix::test]
 async fn what_the_peer_has_given_up_makes_room_for_what_it_asks_next() {
     let world = World::new().await;
     let (mut peer, _serving) = world.served().await;
