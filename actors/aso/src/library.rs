@@ -7,6 +7,7 @@
 mod built_in;
 mod by_hash;
 mod folder;
+mod names;
 mod sources;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +20,7 @@ use comet_kernel::contract::library::{
     DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
 };
 use comet_kernel::contract::routing::TravellingScript;
-use comet_kernel::contract::storage::{self, NamedVersion, ReadNames, ReadScript, WriteScript};
+use comet_kernel::contract::storage::{self, NamedVersion, WriteScript};
 use comet_kernel::contract::timer::DisarmAll;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
@@ -27,6 +28,7 @@ use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, Unix
 
 use self::by_hash::{fetch, find_or_store};
 use self::folder::Folder;
+use self::names::stored_names;
 use self::sources::{Sources, stored_sources};
 use crate::catalogue::Named;
 use crate::env::Env;
@@ -37,8 +39,6 @@ pub(crate) use self::built_in::BUILT_IN;
 
 /// How often the watched folder is looked at: a saved file is live within a second.
 const FOLDER_INTERVAL: Duration = Duration::from_millis(400);
-/// How long the library waits before it tries again to read its names.
-const RETRY: Duration = Duration::from_millis(200);
 /// The origin of scripts that come with the binary.
 const BUILT_IN_ORIGIN: &str = "built-in";
 
@@ -456,30 +456,6 @@ async fn clear_behind_shards(env: &Env) -> Result<(), Refusal> {
     let cleared = env.storage.clear.call(storage::Clear).await.map_err(unavailable)?;
     cleared.map_err(|error| Refusal::Unavailable(error.to_string()))?;
     env.timer.disarm_all.call(DisarmAll).await.map_err(unavailable)
-}
-
-/// A name, its versions, and the source of the newest.
-type StoredName = (Arc<str>, Vec<NamedVersion>, Option<Arc<str>>);
-
-/// Every stored name; tries until storage answers.
-async fn stored_names(env: &Env) -> Vec<StoredName> {
-    let names = loop {
-        match env.storage.read_names.call(ReadNames).await {
-            Ok(Ok(names)) => break names,
-            failed => tracing::warn!(?failed, "the named scripts cannot be read yet"),
-        }
-        env.kernel.clock.sleep(RETRY).await;
-    };
-    let mut stored = Vec::with_capacity(names.len());
-    for (name, versions) in names {
-        let mut source = None;
-        if let Some(newest) = versions.last() {
-            let read = env.storage.read_script.call(ReadScript { hash: newest.hash }).await;
-            source = read.ok().and_then(Result::ok).flatten();
-        }
-        stored.push((name, versions, source));
-    }
-    stored
 }
 
 /// What became of a write, in the library's words.

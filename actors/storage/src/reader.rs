@@ -171,10 +171,13 @@ impl Handler<ReadDues> for Reader {
 impl Handler<ReadScript> for Reader {
     fn handle(&mut self, message: ReadScript, responder: Answer<ReadScript>, context: &mut Context<Self>) {
         let hash = message.hash.as_bytes();
-        match self.shared.with(|store| store.get(Table::Scripts, hash)) {
+        match self.shared.with(|store| store.find(Table::Scripts, hash)) {
             Err(reason) => responder.answer(Err(ReadError::Failed(reason))),
-            Ok(None) => responder.answer(Ok(None)),
-            Ok(Some(bytes)) => match codec::source(hash, &bytes) {
+            Ok(Found::Nothing) => responder.answer(Ok(None)),
+            Ok(Found::Damage(reason)) => {
+                responder.answer(Err(ReadError::Damaged { key: message.hash.to_string(), reason }));
+            }
+            Ok(Found::Value(bytes)) => match codec::source(hash, &bytes) {
                 Ok(source) => responder.answer(Ok(Some(source))),
                 Err(reason) => self.refuse(Table::Scripts, hash, &reason, responder, context),
             },

@@ -125,6 +125,19 @@ async fn until_the_names_are_read_every_message_waits() {
 }
 
 #[actix::test]
+async fn a_built_in_script_does_not_take_the_place_of_a_loaded_one_that_cannot_be_read_yet() {
+    let mut world = World::new().await;
+    let loaded = world.load("read_counter", "fn onGet() { 7 }").await;
+    let stage = world.stop().await;
+    stage.lock().scripts_broken = true;
+    let world = World::on(stage, |_| {}).await;
+    world.pass(2).await;
+    world.stage.lock().scripts_broken = false;
+    let shown = world.while_time_passes(show(&world, "read_counter")).await.expect("known");
+    assert_eq!(shown.hash, loaded.to_string());
+}
+
+#[actix::test]
 async fn a_saved_file_is_live_within_a_second() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().to_str().expect("a readable path").to_owned();

@@ -44,6 +44,8 @@ pub struct Disk {
     pub hold_scripts: bool,
     /// Scans wait for [`Stage::let_scans_go`].
     pub hold_scans: bool,
+    /// Sources cannot be read now.
+    pub scripts_broken: bool,
     /// Names cannot be read.
     pub names_broken: bool,
     /// Reads of records.
@@ -267,7 +269,9 @@ fake! { Reader:
     };
     ReadScript => Result<Option<Arc<str>>, ReadError>, |stage, read, responder| {
         let mut disk = stage.lock();
-        if disk.hold_scripts {
+        if disk.scripts_broken {
+            responder.answer(Err(ReadError::Failed("the disk is away".to_owned())));
+        } else if disk.hold_scripts {
             disk.script_reads.push((read, responder));
         } else {
             responder.answer(Ok(disk.scripts.get(&read.hash).cloned()));
