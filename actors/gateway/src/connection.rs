@@ -42,7 +42,7 @@ pub(crate) async fn run(common: Arc<Common>, id: u64, stream: std::net::TcpStrea
         Ok(stream) => {
             let mut connection = Connection::new(Session::new(common, id, peer), stream);
             let end = poll_fn(|context| connection.poll(context)).await;
-            tracing::debug!(%peer, ?end, "a connection ended");
+            tracing::trace!(%peer, ?end, "a connection ended");
         }
         Err(error) => tracing::debug!(%peer, %error, "a connection was lost at once"),
     }

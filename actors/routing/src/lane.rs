@@ -53,7 +53,7 @@ const ANSWERED_BYTES: usize = 4 * UNSENT_BYTES;
 /// So many requests may be under way however long their answers may be.
 const FEW_REQUESTS: usize = 16;
 
-/// Bytes of requests that a peer may have under way on one lane. One frame may go past it.
+/// Bytes that the requests take which a peer may have under way on one lane. One request may go past it.
 const SERVED_BYTES: usize = 4 << 20;
 
 /// How often a lane looks for what has waited too long.

@@ -83,6 +83,21 @@ pub(crate) enum Ask {
     Nearest { place: Place, n: u8 },
 }
 
+impl Ask {
+    /// How many items the arrays and maps have that it carries.
+    pub fn items(&self) -> usize {
+        match self {
+            Ask::Get { payload: value, .. } | Ask::Put { value, .. } | Ask::Revise { value: Some(value), .. } => {
+                value.items()
+            }
+            Ask::Arrive { record, .. } => {
+                record.value.items() + record.active.as_ref().map_or(0, |active| active.state.items())
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// Whether a put depends on the key's being there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Condition {

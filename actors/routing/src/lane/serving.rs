@@ -27,6 +27,10 @@ use crate::wire::{Answer, Ask, Framed};
 /// may ever be.
 const LONGEST_MS: u32 = 60_000;
 
+/// Memory that an item of an array or a map may take besides its bytes in the frame: the first field of a map takes a leaf of
+/// the tree, and two bytes to write.
+const ITEM_BYTES: usize = 544;
+
 /// Serves a lane that a peer opened until it ends: answers what the router answers. An error if the peer is to blame, or
 /// the connection.
 pub(crate) async fn serve<S>(
@@ -73,7 +77,7 @@ struct Unpaid {
 struct Tray {
     output: Output,
     served: FuturesUnordered<Served>,
-    /// Of the frames of the requests under way.
+    /// What the requests under way take, roughly.
     bytes: usize,
     /// How long answers have been of late, on average.
     typical: usize,
@@ -137,7 +141,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             let request: Framed<Ask> = codec::decode(frame)?;
             let deadline = self.came + Duration::from_millis(u64::from(request.left_ms.min(LONGEST_MS)));
             if deadline > now {
-                self.tray.serve(request, deadline, frame.len());
+                let bytes = frame.len() + request.body.items() * ITEM_BYTES;
+                self.tray.serve(request, deadline, bytes);
             }
         }
         Ok(taken)

@@ -190,6 +190,22 @@ async fn where_answers_are_long_few_requests_are_under_way_and_where_they_are_sh
 }
 
 #[actix::test]
+async fn a_request_of_many_small_items_counts_for_the_memory_that_they_take() {
+    let world = World::new().await;
+    let (mut peer, _serving) = world.served().await;
+    let small = Value::Map([("a".into(), Value::Nil)].into());
+    let payload = Value::Array(vec![small; 5_000]);
+    for id in 0..2 {
+        peer.ask(id, Ask::Get { key: hold(), payload: payload.clone(), asker: Asker::default() }).await;
+    }
+    settle().await;
+    assert_eq!(world.held(), 1, "30 KB in a frame are more than may be under way");
+    let (_, responder) = world.held.lock().expect("no panic").remove(0);
+    responder.answer(Answer::Absent);
+    until(|| world.held() == 1).await;
+}
+
+#[actix::test]
 async fn what_the_peer_has_given_up_makes_room_for_what_it_asks_next() {
     let world = World::new().await;
     let (mut peer, _serving) = world.served().await;
