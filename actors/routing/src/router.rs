@@ -210,6 +210,10 @@ fn busy() -> Refusal {
 }
 
 impl Actor for Router {
+    fn started(&mut self, context: &mut Context<Self>) {
+        context.then(quota::count_stored(self.net.clone()), |_, (), _| ());
+    }
+
     fn stopping(&mut self, done: Responder<()>, _: &mut Context<Self>) {
         if self.under_way == 0 {
             return done.answer(());

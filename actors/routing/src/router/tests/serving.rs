@@ -183,6 +183,7 @@ async fn what_one_node_puts_is_bounded_and_others_are_not_concerned() {
         put_of(name, &record)
     };
     let (greedy, modest) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
+    world.idle().await;
     for name in ["a", "b"] {
         assert!(matches!(world.serve(0, &greedy, put(1, name)).await, Answer::Stored { .. }));
     }
@@ -201,6 +202,34 @@ async fn what_one_node_puts_is_bounded_and_others_are_not_concerned() {
     let remove = Ask::Remove { key: key("a"), stamp: stamp_of(&gone), asker: Asker::default() };
     assert!(matches!(world.serve(0, &greedy, remove).await, Answer::Removed { .. }));
     assert!(matches!(world.serve(0, &greedy, put(1, "d")).await, Answer::Stored { .. }));
+}
+
+#[actix::test]
+async fn a_restart_forgets_nothing_of_what_others_have_put() {
+    let mut settings = settings();
+    settings.dht.quota_mib = 1;
+    let mut world = World::with(3, &settings).await;
+    let record = |world: &World, name: &str, bytes: usize| {
+        world.nodes[1].signed(name, |record| record.value = text(&"x".repeat(bytes)), Terms::default())
+    };
+    let greedy = world.nodes[1].id.clone();
+    for number in 0..600 {
+        let name = format!("k{number}");
+        let put = put_of(&name, &record(&world, &name, 1_000));
+        assert!(matches!(world.serve(0, &greedy, put).await, Answer::Stored { .. }));
+    }
+    world.restart(0).await;
+    // While it counts, a sixteenth may come.
+    let (small, big) = (put_of("s", &record(&world, "s", 20_000)), put_of("b", &record(&world, "b", 500_000)));
+    assert!(matches!(world.serve(0, &greedy, small).await, Answer::Stored { .. }));
+    world.idle().await;
+    let refused = world.serve(0, &greedy, big).await;
+    assert!(
+        matches!(&refused, Answer::Refused(Refusal::Forbidden(why)) if why.contains("dht.quota_mib")),
+        "{refused:?}"
+    );
+    let fits = put_of("f", &record(&world, "f", 300_000));
+    assert!(matches!(world.serve(0, &greedy, fits).await, Answer::Stored { .. }));
 }
 
 #[actix::test]

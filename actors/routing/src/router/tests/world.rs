@@ -18,9 +18,9 @@ use super::swarm::{Behaviour, Swarm, Wires};
 use crate::messages::Serve;
 use crate::router::sign::{self, Signer, Terms};
 use crate::router::trial::replicator::Replicator;
-use crate::router::trial::shard::{Library, Shard, Shelf};
+use crate::router::trial::shard::{Disk, Library, Shard, Shelf};
 pub(crate) use crate::router::trial::{Shared, lock};
-use crate::spec::Env;
+use crate::spec::{Env, Parts, Transport};
 use crate::wire::{Answer, Ask};
 
 /// Where the wall clock stands when a test begins.
@@ -169,6 +169,14 @@ impl World {
         self.run(self.nodes[node].env.serve.call(Serve { from, ask, deadline })).await.unwrap()
     }
 
+    /// Stops a node and starts it again with what is on its disk.
+    pub async fn restart(&mut self, node: usize) {
+        let tree = self.trees.remove(node);
+        self.run(tree.stop()).await;
+        let tree = self.nodes[node].start(&self.wires).await;
+        self.trees.insert(node, tree);
+    }
+
     /// How many nodes hold a value.
     pub fn holders(&self, name: &str, value: &Value) -> usize {
         let holds = |node: &&Node| node.record(name).is_some_and(|record| record.value == *value);
@@ -182,22 +190,15 @@ impl Node {
         let kernel = Kernel::new(clock.clone());
         let mut aso = aso::Service::vacant(clock, 1);
         aso.directory = Directory::new(vec![Handle::vacant(clock)]);
-        let env = Env {
-            kernel,
-            settings: Arc::new(settings.clone()),
+        let parts = Parts {
+            secret,
             aso,
             storage: storage::Service::vacant(clock),
-            service: routing::Service::vacant(clock),
-            send: Handle::vacant(clock),
-            find: Handle::vacant(clock),
-            hear: Handle::vacant(clock),
-            serve: Handle::vacant(clock),
-            changed: Handle::vacant(clock),
-            mend: Handle::vacant(clock),
-            compare: Handle::vacant(clock),
-            tally: Arc::default(),
-            joined: Arc::default(),
+            thread: Thread::current(),
+            transport: Transport::Memory,
+            seed: None,
         };
+        let env = Env::new(&kernel, settings, &parts, &routing::Service::vacant(clock));
         Node {
             id: Signer::new(&secret).node().clone(),
             secret,
@@ -215,6 +216,8 @@ impl Node {
         let shard = ActorSpec::new("shard", &thread, move || Ok(Shard::new(&shelf, &own)))
             .mailbox(1 << 16)
             .serves(&env.aso.directory.shards()[0]);
+        let shelf = self.shelf.clone();
+        let disk = ActorSpec::new("disk", &thread, move || Ok(Disk::new(&shelf))).serves(&env.storage.scan);
         let sources = self.library.clone();
         let library = ActorSpec::new("library", &thread, move || Ok(Library::new(&sources)))
             .serves(&env.aso.describe)
@@ -231,7 +234,7 @@ impl Node {
             .serves(&env.mend)
             .serves(&env.compare);
         let router = crate::router::child(env, &thread, self.secret);
-        let spec = Spec::new("node", Strategy::OneForOne).child(shard).child(library).child(swarm);
+        let spec = Spec::new("node", Strategy::OneForOne).child(shard).child(disk).child(library).child(swarm);
         spec.child(replicator).child(router).start(&env.kernel).await.unwrap()
     }
 

@@ -18,7 +18,7 @@ use rand::seq::SliceRandom;
 use super::Shared;
 use super::liar::{Liar, Lie};
 use super::replicator::Replicator;
-use super::shard::{Library, Shard};
+use super::shard::{Disk, Library, Shard};
 use crate::messages::Send;
 use crate::router::sign::Signer;
 use crate::spec::{Env, Parts, Transport};
@@ -184,9 +184,14 @@ impl Node {
 
 fn honest(spec: Spec, env: &Env, parts: &Parts) -> Spec {
     let (shelf, clock, sources) = (Shared::default(), env.kernel.clock.clone(), Shared::default());
+    let disk = ActorSpec::new("disk", &parts.thread, {
+        let shelf = Shared::clone(&shelf);
+        move || Ok(Disk::new(&shelf))
+    });
     let shard = ActorSpec::new("shard", &parts.thread, move || Ok(Shard::new(&shelf, &clock)));
     let library = ActorSpec::new("library", &parts.thread, move || Ok(Library::new(&sources)));
     spec.child(shard.serves(&env.aso.directory.shards()[0]))
+        .child(disk.serves(&env.storage.scan))
         .child(library.serves(&env.aso.describe).serves(&env.aso.keep_source).serves(&env.aso.show_script))
         .child(crate::router::child(env, &parts.thread, parts.secret))
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Arrived, Call, Condition, Op, Put, Refusal, Reply, Revision, ScriptChoice, Stamp};
 use comet_kernel::contract::library::{Describe, Description, KeepSource, LibraryError, ScriptSummary, ShowScript};
+use comet_kernel::contract::storage::{Page, ReadError, Scan};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::record::{Active, ScriptRef};
 use comet_kernel::{Actor, Caller, Clock, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis, Value};
@@ -182,6 +183,31 @@ fn stamped(value: Value, stamp: &Stamp) -> Record {
     let provenance = Some(Box::new(stamp.provenance.clone()));
     let (expires, owner) = (stamp.expires, stamp.owner.clone());
     Record { expires, owner, provenance, ..Record::plain(stamp.version, value) }
+}
+
+/// What a shard holds, as storage reads it.
+#[derive(Debug)]
+pub(crate) struct Disk(Shared<Shelf>);
+
+impl Disk {
+    pub(crate) fn new(shelf: &Shared<Shelf>) -> Self {
+        Disk(shelf.clone())
+    }
+}
+
+impl Actor for Disk {}
+
+impl Handler<Scan> for Disk {
+    fn handle(&mut self, scan: Scan, responder: Responder<Result<Page, ReadError>>, _: &mut Context<Self>) {
+        let shelf = lock(&self.0);
+        let ahead = shelf.records.iter().filter(|(key, _)| scan.after.as_ref().is_none_or(|after| *key > after));
+        let mut items: Vec<_> = ahead.map(|(key, record)| (key.clone(), record.clone())).collect();
+        items.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let more = items.len() > scan.limit;
+        items.truncate(scan.limit);
+        let next = items.last().filter(|_| more).map(|(key, _)| key.clone());
+        responder.answer(Ok(Page { items, next }));
+    }
 }
 
 /// Without a stamp a change comes from a node that is alone.
