@@ -79,9 +79,11 @@ fn rank(key: &Key, record: &Record) -> (bool, bool, usize, [u8; 32]) {
     (record.removed().is_some(), record.active.is_some(), size, claim)
 }
 
-/// An owned object gives way to what its owner's node has signed, and to nothing else.
+/// An owned object gives way to what its owner's node has signed, and to nothing else. In what was stored while the node was
+/// alone, the owner is a name that no other node knows.
 fn check_owner(present: &Record, incoming: &Record, now: UnixMillis) -> Result<(), Refusal> {
-    let Some(owner) = present.owner.as_ref().filter(|_| present.is_live(now)) else { return Ok(()) };
+    let known = present.is_live(now) && present.provenance.is_some();
+    let Some(owner) = present.owner.as_ref().filter(|_| known) else { return Ok(()) };
     let node = owner.split('/').next().unwrap_or(owner);
     let signed = incoming.provenance.as_ref().is_some_and(|provenance| *provenance.by == *node);
     let same = incoming.owner.as_ref() == Some(owner);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comet_kernel::{Caller, Key, Message, Moment, Neighbour, NodeId};
+use comet_kernel::{Caller, Key, Message, Moment, Neighbour, NodeId, Record};
 
 use crate::wire::{Answer, Ask, Node};
 
@@ -86,37 +86,29 @@ pub(crate) struct Compare {
     pub items: Vec<crate::wire::Item>,
 }
 
-impl Message for Send {
-    type Reply = Result<Answer, SendError>;
-    const NAME: &'static str = "routing::Send";
+/// Signs an object that was stored while this node was alone. Answers the record as it is then; none if it stays as it is, or
+/// gave way to what the network has. Served by the router; the replicator tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Adopt {
+    pub key: Key,
 }
 
-impl Message for Find {
-    type Reply = Vec<Arc<Neighbour>>;
-    const NAME: &'static str = "routing::Find";
+macro_rules! messages {
+    ($($message:ident -> $reply:ty;)*) => { $(
+        impl Message for $message {
+            type Reply = $reply;
+            const NAME: &'static str = concat!("routing::", stringify!($message));
+        }
+    )* };
 }
 
-impl Message for Hear {
-    type Reply = ();
-    const NAME: &'static str = "routing::Hear";
-}
-
-impl Message for Serve {
-    type Reply = Answer;
-    const NAME: &'static str = "routing::Serve";
-}
-
-impl Message for Changed {
-    type Reply = ();
-    const NAME: &'static str = "routing::Changed";
-}
-
-impl Message for Mend {
-    type Reply = ();
-    const NAME: &'static str = "routing::Mend";
-}
-
-impl Message for Compare {
-    type Reply = Answer;
-    const NAME: &'static str = "routing::Compare";
+messages! {
+    Send -> Result<Answer, SendError>;
+    Find -> Vec<Arc<Neighbour>>;
+    Hear -> ();
+    Serve -> Answer;
+    Changed -> ();
+    Mend -> ();
+    Compare -> Answer;
+    Adopt -> Option<Arc<Record>>;
 }

@@ -12,12 +12,14 @@
 //! | `change`, `spread`, `votes` | a put or a removal goes to all nodes of its key, and is over with a quorum |
 //! | `survey`, `lead`, `revise` | a change that depends on what is there: what is there, and who decides about it |
 //! | `serve`, `here` | a request of a peer is checked, then put to this node's own copy |
+//! | `adopt` | what this node stored while it was alone becomes the network's |
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
 //! | `trial` | for tests and benchmarks: a network in which some nodes lie |
 //! | `sign`, `proven`, `versions`, `script`, `quota` | who put what; which is newer; which script comes with it; how much is too much |
 
 mod act;
+mod adopt;
 mod change;
 pub(crate) mod check;
 mod get;
@@ -45,17 +47,18 @@ mod votes;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Op, Refusal, Reply};
 use comet_kernel::contract::routing::{Act, LookUp, Path, Route};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::supervisor::{ActorSpec, Child};
-use comet_kernel::{Actor, Context, Handler, Key, Responder, Thread, Value, Work, limits};
+use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, Thread, Value, Work, limits};
 use futures::future::LocalBoxFuture;
 
 use self::net::{Behalf, Net};
-use crate::messages::Serve;
+use crate::messages::{Adopt, Serve};
 use crate::spec::Env;
 use crate::wire::Answer;
 
@@ -72,6 +75,7 @@ pub(crate) fn child(env: &Env, thread: &Thread, secret: [u8; 32]) -> Child {
         .serves(&env.service.act)
         .serves(&env.service.look_up)
         .serves(&env.serve)
+        .serves(&env.adopt)
         .into()
 }
 
@@ -259,5 +263,14 @@ impl Handler<Serve> for Router {
             return responder.answer(Answer::Refused(busy()));
         }
         self.answer(serve::serve(self.net.clone(), serve), responder, context);
+    }
+}
+
+impl Handler<Adopt> for Router {
+    fn handle(&mut self, adopt: Adopt, responder: Responder<Option<Arc<Record>>>, context: &mut Context<Self>) {
+        if !self.has_room() {
+            return responder.answer(None);
+        }
+        self.answer(adopt::adopt(self.net.clone(), adopt.key), responder, context);
     }
 }

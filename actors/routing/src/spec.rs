@@ -14,7 +14,7 @@ use comet_kernel::contract::{aso, routing, storage};
 use comet_kernel::supervisor::{ActorSpec, Spec, Strategy};
 use comet_kernel::{Clock, Handle, Kernel, Settings, Thread};
 
-use crate::messages::{Changed, Compare, Find, Hear, Mend, Send, Serve};
+use crate::messages::{Adopt, Changed, Compare, Find, Hear, Mend, Send, Serve};
 use crate::swarm::{Bound, Plan, Swarm};
 use crate::{replicator, router};
 
@@ -112,6 +112,7 @@ pub(crate) struct Env {
     pub changed: Handle<Changed>,
     pub mend: Handle<Mend>,
     pub compare: Handle<Compare>,
+    pub adopt: Handle<Adopt>,
     pub tally: Arc<crate::tally::Tally>,
     /// Whether bootstrap is over, for whoever starts after it was told: see [`Changed`].
     pub joined: Arc<AtomicBool>,
@@ -133,6 +134,7 @@ impl Env {
             changed: Handle::vacant(clock),
             mend: Handle::vacant(clock),
             compare: Handle::vacant(clock),
+            adopt: Handle::vacant(clock),
             tally: Arc::default(),
             joined: Arc::default(),
         }

@@ -18,6 +18,7 @@ use super::nearest::Regions;
 use super::peers::Peers;
 use super::plan::{Entry, Own, Plan};
 use super::scope::{Reason, Scope};
+use crate::messages::Adopt;
 use crate::spec::Env;
 
 /// Peers that a page is compared with at once: with each, about one MiB of copies may be under way.
@@ -133,6 +134,8 @@ impl Round {
     }
 
     async fn page(&self, records: Vec<(Key, Arc<Record>)>) {
+        let records: Vec<_> =
+            stream::iter(records).map(|(key, record)| self.adopted(key, record)).buffered(DROPS).collect().await;
         let mut entries = Vec::new();
         for (at, (key, record)) in records.into_iter().enumerate() {
             entries.extend(self.plan(&key, &record).await);
@@ -151,9 +154,19 @@ impl Round {
         stream::iter(&entries).for_each_concurrent(DROPS, |entry| self.conclude(entry)).await;
     }
 
+    /// The record with a signature, if it was stored while this node was alone and there are others now.
+    async fn adopted(&self, key: Key, record: Arc<Record>) -> (Key, Arc<Record>) {
+        let is_old = record.provenance.is_none() && self.may_travel(&record);
+        if !is_old || self.env.service.neighbours.len() < 2 {
+            return (key, record);
+        }
+        let adopted = self.env.adopt.call(Adopt { key: key.clone() }).await;
+        (key, adopted.ok().flatten().unwrap_or(record))
+    }
+
     /// What is to be done for one record; none if nothing is.
     async fn plan(&self, key: &Key, record: &Record) -> Option<Entry> {
-        // What nobody has signed nobody takes: it was put before this node was part of a network.
+        // What nobody has signed nobody takes.
         if record.provenance.is_none() || !self.may_travel(record) {
             return None;
         }

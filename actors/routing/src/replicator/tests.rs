@@ -301,3 +301,18 @@ async fn what_nobody_has_signed_stays_where_it_is() {
             && world.nodes.iter().all(|node| world.at(node, |site| site.arrived.is_empty()))
     );
 }
+
+#[actix::test]
+async fn what_was_stored_before_this_node_had_neighbours_is_signed_and_spread() {
+    let world = world(25).await;
+    let alone = &world.nodes[0];
+    world.store(alone, &key(0), Record { provenance: None, ..plain(1) });
+    world.env(alone).service.neighbours.publish(Neighbour::clone(alone), Vec::new());
+    world.round(alone).await;
+    assert!(world.copy(alone, &key(0)).is_some_and(|copy| copy.provenance.is_none()), "it is alone");
+    world.meet(&world.nodes);
+    world.round(alone).await;
+    for node in World::nearest(&world.nodes, &key(0), REPLICAS) {
+        assert!(world.copy(&node, &key(0)).is_some_and(|copy| copy.provenance.is_some()));
+    }
+}

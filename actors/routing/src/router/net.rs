@@ -135,6 +135,18 @@ impl Net {
         if id == self.signer.node() { Replica::Here } else { Replica::Peer(id.clone()) }
     }
 
+    /// Whether a client of this node's gateway has a name of its own.
+    fn is_user(&self, id: &str) -> bool {
+        const NOBODY: &str = "default";
+        ![self.signer.node().as_str(), NOBODY, ""].contains(&id)
+    }
+
+    /// A client of this node's gateway as every replica names it.
+    pub(super) fn user(&self, id: &str) -> Arc<str> {
+        let own = self.signer.by();
+        if self.is_user(id) { format!("{own}/{id}").into() } else { own.clone() }
+    }
+
     /// This node as others see it when it asks them.
     fn own_caller(&self, client: &Caller) -> Caller {
         let id = self.signer.by().clone();
@@ -238,9 +250,7 @@ impl Failure {
 impl Behalf {
     /// A call of a client of this node, or of its operator.
     pub(super) fn of_client(net: &Net, call: &Call) -> Self {
-        const NOBODY: &str = "default";
-        let own = net.signer.node().as_str();
-        let named = ![own, NOBODY, ""].contains(&&*call.caller.id);
+        let named = net.is_user(&call.caller.id);
         let asker = Asker {
             user: named.then(|| call.caller.id.clone()),
             client: call.caller.client.clone(),
@@ -248,6 +258,11 @@ impl Behalf {
         };
         let caller = net.own_caller(&call.caller);
         Behalf { caller: Arc::new(seen_as(caller, &asker)), asker, request: call.request.clone() }
+    }
+
+    /// This node itself.
+    pub(super) fn of_itself(net: &Net, request: Request) -> Self {
+        Behalf { caller: Arc::new(Caller::node(net.signer.node())), asker: Asker::default(), request }
     }
 
     /// An object of this node, which stands behind the request.

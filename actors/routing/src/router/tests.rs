@@ -1,6 +1,7 @@
 //! Routers among fakes: a swarm that carries requests within the process, and the shard of a trial.
 
 mod acting;
+mod adopting;
 mod changing;
 mod editing;
 mod getting;

@@ -19,7 +19,7 @@ use comet_kernel::{
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use crate::messages::{Changed, Compare, Find, Mend, Send, SendError, Serve};
+use crate::messages::{Adopt, Changed, Compare, Find, Mend, Send, SendError, Serve};
 use crate::spec::{Env, Parts, Transport};
 use crate::wire::{Answer, Ask, Item};
 
@@ -144,7 +144,8 @@ impl World {
             .serves(&env.aso.describe)
             .serves(&env.send)
             .serves(&env.find)
-            .serves(&env.serve);
+            .serves(&env.serve)
+            .serves(&env.adopt);
         let tree = Spec::new("node", Strategy::OneForOne)
             .probe(Duration::from_secs(1_000_000), Duration::from_secs(1_000_000))
             .child(surroundings)
@@ -177,15 +178,11 @@ impl World {
     }
 
     pub fn store_on(&self, nodes: &[Arc<Neighbour>], key: &Key, record: &Record) {
-        for node in nodes {
-            self.store(node, key, record.clone());
-        }
+        nodes.iter().for_each(|node| self.store(node, key, record.clone()));
     }
 
     pub fn set(&self, nodes: &[Arc<Neighbour>], manner: Manner) {
-        for node in nodes {
-            self.at(node, |site| site.manner = manner);
-        }
+        nodes.iter().for_each(|node| self.at(node, |site| site.manner = manner));
     }
 
     pub fn copy(&self, node: &Neighbour, key: &Key) -> Option<Arc<Record>> {
@@ -383,6 +380,16 @@ impl Surroundings {
 }
 
 impl Actor for Surroundings {}
+
+impl Handler<Adopt> for Surroundings {
+    fn handle(&mut self, adopt: Adopt, responder: Responder<Option<Arc<Record>>>, _: &mut Context<Self>) {
+        let sign = |record: &mut Arc<Record>| {
+            *record = Arc::new(Record { provenance: plain(1).provenance, ..Record::clone(record) });
+            record.clone()
+        };
+        responder.answer(self.here(|site| site.records.get_mut(&adopt.key).map(sign)));
+    }
+}
 
 impl Handler<Send> for Surroundings {
     fn handle(&mut self, send: Send, responder: Responder<<Send as Message>::Reply>, context: &mut Context<Self>) {

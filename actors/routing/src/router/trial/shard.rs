@@ -73,6 +73,11 @@ impl Shelf {
             Op::Put(put) => self.put(key, &caller, *put, &stamp.expect(STAMPED), present, live),
             Op::Revise(revision) => Ok(self.revise(key, *revision, &stamp.expect(STAMPED), live)),
             Op::Remove => self.remove(key, &caller, &stamp.expect(STAMPED), present, live),
+            Op::Drop { version } => {
+                let same = present.is_some_and(|present| present.version == version);
+                let dropped = same && self.records.remove(&key).is_some();
+                Ok(Reply::Value(Value::Bool(dropped)))
+            }
             Op::Arrive(record) => self.arrive(key, record, present, live).map(Reply::Arrived),
             _ => Ok(Reply::Absent),
         }
@@ -148,7 +153,7 @@ impl Shelf {
         match present {
             Some(present) if present.version == record.version => Ok(Arrived::Same),
             Some(present) if present.version > record.version => Ok(Arrived::Outdated(present.version)),
-            _ => match live.as_ref().and_then(|live| live.owner.as_deref()) {
+            _ => match live.as_ref().filter(|live| live.provenance.is_some()).and_then(|live| live.owner.as_deref()) {
                 Some(owner) if record.owner.as_deref() != Some(owner) => Err(Refusal::Owned(owner.to_owned())),
                 _ => {
                     self.records.insert(key, record);
