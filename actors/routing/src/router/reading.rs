@@ -327,6 +327,10 @@ impl<'a> Reading<'a> {
     /// The reply to whoever asked.
     pub(super) fn conclude(mut self) -> Result<Reply, Refusal> {
         self.repair();
+        // A removal is signed as a put is: it is not in doubt because others have nothing to say.
+        if self.found.first().is_some_and(Found::is_gone) {
+            return Ok(Reply::Absent);
+        }
         self.found.retain(|found| !found.is_gone());
         if self.found.is_empty() {
             return self.check_absence().map(|()| Reply::Absent);

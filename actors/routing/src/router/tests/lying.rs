@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comet_kernel::contract::aso::{Op, Put, Reply};
+use comet_kernel::contract::aso::{Op, Put, Refusal, Reply};
 use comet_kernel::provenance::Removal;
 use comet_kernel::record::{Active, ScriptRef};
 use comet_kernel::{Record, ScriptHash, UnixMillis, Value};
@@ -86,6 +86,16 @@ async fn a_newer_version_in_the_name_of_another_is_refused_and_counted() {
     tells(&world, liar, &in_the_name_of(&world, near[8], record));
     assert_eq!(world.get(asker, "k").await, Some(text("v")));
     assert_eq!(world.nodes[asker].refused(), 1);
+}
+
+#[actix::test]
+async fn a_removal_that_two_nodes_can_show_is_believed_whatever_the_other_three_refuse() {
+    let world = world().await;
+    let near = world.near(&key("k"));
+    let tombstone = newer(&world, near[8], 9 << 20, |_| (), Some(Removal::Everywhere));
+    near[..3].iter().for_each(|node| answers(&world, *node, Answer::Refused(Refusal::Thrown("forged".to_owned()))));
+    near[3..5].iter().for_each(|node| world.nodes[*node].hold("k", tombstone.clone()));
+    assert_eq!(world.get(near[7], "k").await, None);
 }
 
 #[actix::test]
