@@ -83,13 +83,13 @@ fn draw_panel(svg: &mut String, panel: &Panel, left: f64) {
 fn legend(svg: &mut String) {
     let (left, at) = (LEFT[0], 24.0);
     square(svg, (left + 6.0, at - 4.0), MEASURED);
-    text(svg, left + 18.0, at, "start", "measured: mean, and a line up to where 99 of 100 are not above");
+    text(svg, left + 18.0, at, "start", "measured: mean, and a line up to 99 of 100");
     dot(svg, (left + 406.0, at - 4.0), MEAN);
     text(svg, left + 418.0, at, "start", "simulated: mean");
-    dot(svg, (left + 526.0, at - 4.0), P99);
-    text(svg, left + 538.0, at, "start", "99 of 100");
-    line(svg, (left + 616.0, at - 4.0), (left + 642.0, at - 4.0), MEAN);
-    text(svg, left + 648.0, at, "start", "straight line over log N");
+    dot(svg, (left + 548.0, at - 4.0), P99);
+    text(svg, left + 560.0, at, "start", "99 of 100");
+    line(svg, (left + 650.0, at - 4.0), (left + 676.0, at - 4.0), MEAN);
+    text(svg, left + 682.0, at, "start", "straight line over log N");
 }
 
 /// A round distance of the lines of the grid, for four to eight of them.
