@@ -398,7 +398,7 @@ fn unreadable(origin: &str, error: &config::ConfigError) -> SettingsError {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
-    let reason = lines.last().map_or_else(|| first.to_owned(), |last| format!("{first}: {last}"));
+    let reason = lines.next_back().map_or_else(|| first.to_owned(), |last| format!("{first}: {last}"));
     SettingsError::Unreadable { origin: origin.to_owned(), reason }
 }
 

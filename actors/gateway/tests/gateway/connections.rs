@@ -138,7 +138,9 @@ async fn a_request_without_an_answer_ends_with_an_error_and_holds_up_nobody_afte
     let clock = Clock::manual(UnixMillis(1_000_000));
     let node = Node::try_start(clock.clone(), |settings| settings.request_timeout_ms = 500).await.expect("starts");
     let mut client = node.client().await;
-    client.ask("GET parked\n PING\n GET none").await;
+    client.ask("PING\n GET parked\n PING\n GET none").await;
+    // The time of the second request has begun: it was read with the first.
+    client.expect("+PONG\r\n").await;
     let mut other = node.client().await;
     other.says("PING", "+PONG\r\n").await;
     clock.advance(Duration::from_millis(499));

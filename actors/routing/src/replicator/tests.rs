@@ -291,18 +291,6 @@ async fn through_churn_nothing_is_lost_and_all_copies_end_up_on_the_nearest() {
 }
 
 #[actix::test]
-async fn what_nobody_has_signed_stays_where_it_is() {
-    let world = world(22).await;
-    let order = World::nearest(&world.nodes, &key(0), SIZE);
-    world.store(&order[SIZE - 1], &key(0), Record::plain(1, Value::Nil));
-    world.round(&order[SIZE - 1]).await;
-    assert!(
-        world.copies(&key(0)).len() == 1
-            && world.nodes.iter().all(|node| world.at(node, |site| site.arrived.is_empty()))
-    );
-}
-
-#[actix::test]
 async fn what_was_stored_before_this_node_had_neighbours_is_signed_and_spread() {
     let world = world(25).await;
     let alone = &world.nodes[0];

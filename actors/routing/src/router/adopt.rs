@@ -44,6 +44,10 @@ pub(super) async fn adopt(net: Rc<Net>, key: Key) -> Option<Arc<Record>> {
         return None;
     }
     let found = survey(&net, &behalf, &key, &others).await.ok()?;
+    // Where the others are silent, this node stands in for them, and hears of its own record only.
+    if found.leads.iter().all(|lead| *lead == Replica::Here) {
+        return None;
+    }
     let signed = Arc::new(signed(&net, &key, &record));
     if found.newest.is_some_and(|theirs| theirs.version >= signed.version || !gives_way(&theirs, &signed)) {
         tracing::debug!(%key, "what was stored here before this node joined gives way to what the network has");
