@@ -15,8 +15,9 @@
 //!
 //! What makes it safe is that everything is bounded: requests under way and bytes unsent on the side that asks; requests
 //! under way, their bytes, and bytes unsent on the side that answers, which stops reading when it reaches a bound, so that a
-//! peer which does not read its answers finds that it cannot write. It reckons with answers as long as those before; what is
-//! longer, and finds too much unsent, is refused to the peer in place of being kept. The request that a peer gave up is given up here too.
+//! peer which does not read its answers finds that it cannot write. It reckons with answers as long as those before; what
+//! is longer, and finds too much unsent, is refused to the peer in place of being kept. The request that a peer gave up is
+//! given up here too.
 //!
 //! Everything here runs on the network's thread: nothing is locked, and nothing is `Send`.
 

@@ -86,8 +86,8 @@ pub(crate) struct Compare {
     pub items: Vec<crate::wire::Item>,
 }
 
-/// Signs an object that was stored while this node was alone. Answers the record as it is then; none if it stays as it is, or
-/// gave way to what the network has. Served by the router; the replicator tells it.
+/// Signs an object that was stored while this node was alone. Answers the record as it is then; none if it stays as it is,
+/// or gave way to what the network has. Served by the router; the replicator tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct Adopt {
     pub key: Key,

@@ -27,8 +27,8 @@ use crate::wire::{Answer, Ask, Framed};
 /// may ever be.
 const LONGEST_MS: u32 = 60_000;
 
-/// Memory that an item of an array or a map may take besides its bytes in the frame: the first field of a map takes a leaf of
-/// the tree, and two bytes to write.
+/// Memory that an item of an array or a map may take besides its bytes in the frame: the first field of a map takes a leaf
+/// of the tree, and two bytes to write.
 const ITEM_BYTES: usize = 544;
 
 /// Serves a lane that a peer opened until it ends: answers what the router answers. An error if the peer is to blame, or

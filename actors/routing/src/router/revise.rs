@@ -2,8 +2,8 @@
 //!
 //! What is there is surveyed, the change is worked out here, and a lead makes it if it still has the version that the
 //! change is for (see `lead`). If somebody else was faster, the change is worked out again from what is there now. The other
-//! nodes get a plain value whole, so that one which missed a change is right again, whatever it had; a scripted object keeps its
-//! state on each node, and so gets the change alone.
+//! nodes get a plain value whole, so that one which missed a change is right again, whatever it had; a scripted object keeps
+//! its state on each node, and so gets the change alone.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -48,8 +48,8 @@ pub struct Size {
     pub nodes: u16,
     /// Those that lie.
     pub liars: u16,
-    /// Objects that are put. A fifth of them are counters, another fifth are put if there is nothing, twice. Of the rest half
-    /// are put again, a third are owned, a tenth are removed.
+    /// Objects that are put. A fifth of them are counters, another fifth are put if there is nothing, twice. Of the rest
+    /// half are put again, a third are owned, a tenth are removed.
     pub objects: usize,
     /// Gets, each through an honest node, of any of the objects.
     pub gets: usize,
