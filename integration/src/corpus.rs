@@ -70,6 +70,11 @@ impl Case {
         self.drive.contains(&Op::Timer)
     }
 
+    /// Whether the case may leave a request without an answer for a while.
+    pub fn may_park(&self) -> bool {
+        self.expect.contains(&Verdict::Parked)
+    }
+
     /// Reads one file.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use comet_kernel::contract::admin::{Answer, Command as Ask};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-pub use self::memory::resident;
+pub use self::memory::{anonymous, resident};
 use self::output::{Kept, Lines};
 use crate::cluster::hosts::Host;
 use crate::wait::look;
@@ -219,7 +219,7 @@ impl Node {
 
     /// Bytes of memory that are the node's own and resident: without the pages of files.
     pub fn rss(&self) -> u64 {
-        memory::anonymous(self.pid())
+        anonymous(self.pid())
     }
 
     /// The most bytes that were resident since the last [`Node::forget_peak`], or the start.

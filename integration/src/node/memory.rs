@@ -1,7 +1,7 @@
 //! A process's memory, as the kernel of the machine tells it.
 
 /// Bytes that are resident and belong to no file: pages of the database's files come and go as the machine likes.
-pub(super) fn anonymous(pid: u32) -> u64 {
+pub fn anonymous(pid: u32) -> u64 {
     field(pid, "RssAnon:")
 }
 

@@ -94,8 +94,19 @@ async fn read(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, ask: Ask, answers: 
         1 => Enough::Newest(1),
         several => Enough::Several(several),
     };
-    let own_first = answers == 1 && stores && settled;
-    inquire(net, behalf, key, ask, &replicas, enough, own_first).await.conclude()
+    let start = if answers == 1 && stores && settled { Start::Own } else { Start::Nearest };
+    inquire(net, behalf, key, ask, &replicas, enough, start).await.conclude()
+}
+
+/// Who is asked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// This node's own copy.
+    Own,
+    /// A few of the nearest nodes, and the next ones when those are slow.
+    Nearest,
+    /// The same, but each of the nearest may take as long as a request may: all who ask hear the same nodes.
+    Patient,
 }
 
 /// Asks the nodes of a key until what they say is enough, and those who have taken the place of nodes that are gone.
@@ -106,18 +117,18 @@ pub(super) async fn inquire<'a>(
     ask: Ask,
     replicas: &[Replica],
     enough: Enough,
-    own_first: bool,
+    start: Start,
 ) -> Reading<'a> {
     let parallel = net.read_parallel();
     let width = if let Enough::Several(several) = enough { parallel.max(several) } else { parallel };
     let mut reading = Reading::new(net, key, &ask, enough, replicas.len());
     let mut race = Race::new(net, behalf, ask.clone(), replicas.to_vec(), parallel);
-    if own_first {
-        race.here_first();
-        race.start(1);
-    } else {
-        race.start(width);
+    match start {
+        Start::Own => race.here_first(),
+        Start::Nearest => {}
+        Start::Patient => race.wait_for_each(),
     }
+    race.start(if start == Start::Own { 1 } else { width });
     reading.run(&mut race, width).await;
     let mut others = Vec::new();
     if reading.is_open() && reading.failed() > 0 {

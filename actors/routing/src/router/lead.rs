@@ -1,7 +1,8 @@
 //! Leads: the nodes that decide about a change which depends on what is there, one after the other.
 //!
-//! The nearest node that has the newest version decides which of two changes of that version came first. It may lie like
-//! any other, so its word goes only so far:
+//! The nearest node that answers decides which of two changes of one version came first. Were it the nearest that has the
+//! newest version, two who ask while a change spreads would find different ones, and one of their changes would be lost. A
+//! lead that has missed the newest version gets it first. It may lie like any other, so its word goes only so far:
 //!
 //! - That it has made the change is one voice of the quorum, as with any change.
 //! - That something else is there meanwhile is looked into by a new survey. A lead that has said so [`STRIKES`] times while
@@ -71,6 +72,7 @@ impl Leads {
             if votes.are_enough() {
                 break;
             }
+            survey.catch_up(net, behalf, key, lead).await;
             let answer = net.ask(lead, ask.clone(), behalf).await;
             match other(survey, mark, &answer) {
                 Some(_) if unknown.is_some() => break,

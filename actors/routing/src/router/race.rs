@@ -27,6 +27,8 @@ pub(super) struct Race {
     running: FuturesUnordered<LocalBoxFuture<'static, Landed>>,
     /// How many are asked at once when those before them are slow.
     width: usize,
+    /// Whether the next ones are asked when those before them are slow, and not only when they fail.
+    hedges: bool,
     hedge: Option<Pin<Box<dyn Future<Output = ()> + std::marker::Send>>>,
 }
 
@@ -46,7 +48,7 @@ impl Race {
         let mut line: Vec<_> = replicas.into_iter().enumerate().collect();
         line.reverse();
         let running = FuturesUnordered::new();
-        Race { net: net.clone(), behalf: behalf.clone(), ask, line, running, width, hedge: None }
+        Race { net: net.clone(), behalf: behalf.clone(), ask, line, running, width, hedges: true, hedge: None }
     }
 
     /// The same for nodes of which so many others are nearer to the key.
@@ -61,6 +63,11 @@ impl Race {
             let here = self.line.remove(at);
             self.line.push(here);
         }
+    }
+
+    /// Has the next ones asked only when those before them fail.
+    pub(super) fn wait_for_each(&mut self) {
+        self.hedges = false;
     }
 
     /// Asks so many more.
@@ -84,7 +91,7 @@ impl Race {
             if self.running.is_empty() {
                 self.start(1);
             }
-            if self.line.is_empty() {
+            if self.line.is_empty() || !self.hedges {
                 return self.running.next().await;
             }
             let clock = self.net.clock();

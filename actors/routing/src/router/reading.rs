@@ -66,6 +66,8 @@ pub(super) struct Reading<'a> {
     found: Vec<Found>,
     /// Those that have nothing, with their ranks.
     nothing: Vec<(usize, Replica)>,
+    /// Those whose word was not taken because others do not have it: it may be a change that is about to spread.
+    outvoted: Vec<(usize, Replica)>,
     failed: usize,
     /// Those that failed by keeping silent.
     silent: Vec<Replica>,
@@ -82,6 +84,7 @@ impl<'a> Reading<'a> {
         let unsigned = matches!(ask, Ask::Log { .. });
         let doubts = replicas - super::change::quorum(net, replicas) + 1;
         let (found, nothing, silent, good) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let outvoted = Vec::new();
         Reading {
             net,
             key,
@@ -91,6 +94,7 @@ impl<'a> Reading<'a> {
             everyone: replicas,
             found,
             nothing,
+            outvoted,
             failed: 0,
             silent,
             refusal: None,
@@ -234,6 +238,7 @@ impl<'a> Reading<'a> {
                 return false;
             }
             if self.is_outvoted() {
+                self.outvoted.push((self.found[0].rank, self.found[0].replica.clone()));
                 self.drop_all_like(0);
                 continue;
             }
@@ -351,12 +356,15 @@ impl<'a> Reading<'a> {
         self.repair();
         let Some(newest) = self.found.first() else {
             self.check_absence()?;
-            return Ok(Survey { newest: None, leads: in_order(self.nothing) });
+            return Ok(Survey { newest: None, leads: in_order(self.nothing), behind: Vec::new() });
         };
         let record = newest.claim.clone();
-        let alike = self.found.iter().filter(|found| found.claims_the_same(newest));
-        let leads = in_order(alike.map(|found| (found.rank, found.replica.clone())).collect());
-        Ok(Survey { newest: record, leads })
+        let others = self.found.iter().filter(|found| !found.claims_the_same(newest));
+        let behind = others.map(|found| &found.replica).chain(self.nothing.iter().map(|(_, replica)| replica));
+        let behind = behind.cloned().collect();
+        let answered = self.found.iter().map(|found| (found.rank, found.replica.clone()));
+        let answered = answered.chain(self.nothing).chain(self.outvoted);
+        Ok(Survey { newest: record, leads: in_order(answered.collect()), behind })
     }
 
     /// Whether it is certain that there is nothing; if not, why not.
@@ -397,9 +405,10 @@ impl Found {
     }
 }
 
-/// Nearest first.
+/// Nearest first, each once.
 fn in_order(mut ranked: Vec<(usize, Replica)>) -> Vec<Replica> {
     ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.dedup_by_key(|(rank, _)| *rank);
     ranked.into_iter().map(|(_, replica)| replica).collect()
 }
 

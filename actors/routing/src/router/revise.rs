@@ -107,8 +107,9 @@ async fn revise(
                     && net.check(&key, &newest, &lead).is_ok() =>
             {
                 found.leads.retain(|other| *other != lead);
+                let behind = found.leads.clone();
                 found.leads.insert(0, lead);
-                Survey { newest: Some(newest), leads: found.leads }
+                Survey { newest: Some(newest), leads: found.leads, behind }
             }
             Try::Overtaken(..) => {
                 pause(&net).await;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::{Key, Record};
 
-use super::get::inquire;
+use super::get::{Start, inquire};
 use super::net::{Behalf, Net, Replica};
 use super::reading::Enough;
 use crate::wire::Ask;
@@ -20,15 +20,24 @@ use crate::wire::Ask;
 pub(super) struct Survey {
     /// The newest record, tombstones included.
     pub newest: Option<Arc<Record>>,
-    /// The nodes that have it, or all that answered if none has anything; nearest first: whoever asks at the same time has
-    /// to come to the same one. See `lead`.
+    /// The nodes that answered, nearest first: whoever asks at the same time has to come to the same one. See `lead`.
     pub leads: Vec<Replica>,
+    /// Those of them that do not have it.
+    pub behind: Vec<Replica>,
 }
 
 impl Survey {
     /// The object that a client can see.
     pub(super) fn live(&self, net: &Net) -> Option<&Arc<Record>> {
         self.newest.as_ref().filter(|record| record.is_live(net.unix()))
+    }
+
+    /// Gives a lead what it has missed, for a change is made where its base is. What came of it the change finds out.
+    pub(super) async fn catch_up(&self, net: &Net, behalf: &Behalf, key: &Key, lead: &Replica) {
+        if let Some(newest) = self.live(net).filter(|_| self.behind.contains(lead)) {
+            let ask = Ask::Arrive { key: key.clone(), record: newest.clone() };
+            let _it_may_fail = net.ask(lead, ask, behalf).await;
+        }
     }
 
     /// The version of what was found.
@@ -45,5 +54,6 @@ pub(super) async fn survey(
     replicas: &[Replica],
 ) -> Result<Survey, Refusal> {
     let ask = Ask::Copy { key: key.clone() };
-    inquire(net, behalf, key, ask, replicas, Enough::Newest(net.read_parallel()), false).await.survey()
+    let enough = Enough::Newest(net.read_parallel());
+    inquire(net, behalf, key, ask, replicas, enough, Start::Patient).await.survey()
 }

@@ -26,6 +26,8 @@ struct Figures {
     puts: f64,
     gets: f64,
     resident: f64,
+    /// Of this, what is not the file of the program, which all processes share.
+    own: f64,
 }
 
 /// Measures both networks, one after the other. OpenDHT keeps values in memory, so that the rows beside it are of nodes
@@ -41,6 +43,7 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             Row::ratio(format!("{size}: puts, 32 in flight"), ours.puts, theirs.puts, Some(10.0)),
             Row::ratio(format!("{size}: gets, 32 in flight"), ours.gets, theirs.gets, Some(10.0)),
             Row::figure("OpenDHT: resident memory of an idle node", bytes(theirs.resident)),
+            Row::figure("  of this, not of the program's file", bytes(theirs.own)),
         ],
         Err(error) => {
             println!("without OpenDHT: {error:#}");
@@ -56,17 +59,19 @@ pub(crate) fn run(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     rows.push(Row::figure(format!("{size}: {put}, durable"), seconds(durable.put)));
     rows.push(Row::figure(format!("{size}: puts, 32 in flight, durable"), rate(durable.puts)));
     rows.push(Row::at_most("resident memory of an idle node", ours.resident, 25e6, bytes));
+    rows.push(Row::figure("  of this, not of the program's file, which all share", bytes(ours.own)));
     Ok(rows)
 }
 
 fn comet(bench: &Bench, nodes: usize, durability: &str) -> anyhow::Result<Figures> {
     let cluster = super::start(super::plain().nodes(nodes).set("storage.durability", durability))?;
-    let resident = resident(&cluster);
+    let pids = || (0..cluster.len()).map(|number| cluster[number].pid());
+    let (resident, own) = (typical(pids(), node::resident), typical(pids(), node::anonymous));
     let one = operations(bench);
     let (put, get) = both(bench, &cluster, "one", 1, one)?;
     let (puts, gets) = both(bench, &cluster, "many", 32, one * 4)?;
     let (mut put, mut get) = (put.took, get.took);
-    Ok(Figures { put: median(&mut put), get: median(&mut get), puts: puts.rate, gets: gets.rate, resident })
+    Ok(Figures { put: median(&mut put), get: median(&mut get), puts: puts.rate, gets: gets.rate, resident, own })
 }
 
 /// Puts through one node, gets through another.
@@ -90,20 +95,20 @@ fn both(
     Ok((put, get))
 }
 
-fn resident(cluster: &Cluster) -> f64 {
-    let mut all: Vec<f64> = (0..cluster.len()).map(|number| node::resident(cluster[number].pid()) as f64).collect();
-    median(&mut all)
+/// The median of what processes take.
+fn typical(pids: impl Iterator<Item = u32>, what: fn(u32) -> u64) -> f64 {
+    median(&mut pids.map(|pid| what(pid) as f64).collect::<Vec<_>>())
 }
 
 fn open_dht(bench: &Bench, nodes: usize) -> anyhow::Result<Figures> {
     let network = DhtNodes::start(nodes)?;
     let figures = network.measure(operations(bench))?;
-    let mut resident: Vec<f64> = network.pids().map(|pid| node::resident(pid) as f64).collect();
     Ok(Figures {
         put: figures.get("one_put_seconds")?,
         get: figures.get("one_get_seconds")?,
         puts: figures.get("many_put_rate")?,
         gets: figures.get("many_get_rate")?,
-        resident: median(&mut resident),
+        resident: typical(network.pids(), node::resident),
+        own: typical(network.pids(), node::anonymous),
     })
 }
