@@ -19,3 +19,20 @@ pub trait Message: Send + 'static {
         Self::NAME
     }
 }
+
+/// Says what answers each message of a contract, and names it for metrics and traces after the contract.
+///
+/// ```
+/// struct Ring;
+/// comet_kernel::messages! { "bell": Ring -> bool; }
+/// assert_eq!(<Ring as comet_kernel::Message>::NAME, "bell::Ring");
+/// ```
+#[macro_export]
+macro_rules! messages {
+    ($contract:literal: $($message:ident -> $reply:ty;)*) => { $(
+        impl $crate::Message for $message {
+            type Reply = $reply;
+            const NAME: &'static str = concat!($contract, "::", stringify!($message));
+        }
+    )* };
+}

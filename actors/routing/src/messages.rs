@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comet_kernel::{Caller, Key, Message, Moment, Neighbour, NodeId, Record};
+use comet_kernel::{Caller, Key, Moment, Neighbour, NodeId, Record};
 
 use crate::wire::{Answer, Ask, Node};
 
@@ -93,16 +93,8 @@ pub(crate) struct Adopt {
     pub key: Key,
 }
 
-macro_rules! messages {
-    ($($message:ident -> $reply:ty;)*) => { $(
-        impl Message for $message {
-            type Reply = $reply;
-            const NAME: &'static str = concat!("routing::", stringify!($message));
-        }
-    )* };
-}
-
-messages! {
+comet_kernel::messages! {
+    "routing":
     Send -> Result<Answer, SendError>;
     Find -> Vec<Arc<Neighbour>>;
     Hear -> ();

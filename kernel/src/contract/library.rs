@@ -11,7 +11,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::ScriptHash;
-use crate::message::Message;
 
 /// Loads a version of a named script. Answers its hash once the version is durable and in use.
 #[derive(Clone, Debug)]
@@ -126,21 +125,13 @@ pub enum LibraryError {
     Unavailable(String),
 }
 
-macro_rules! library_messages {
-    ($($message:ident -> $reply:ty;)*) => { $(
-        impl Message for $message {
-            type Reply = Result<$reply, LibraryError>;
-            const NAME: &'static str = concat!("library::", stringify!($message));
-        }
-    )* };
-}
-
-library_messages! {
-    LoadScript -> ScriptHash;
-    ListScripts -> Vec<ScriptSummary>;
-    ShowScript -> ScriptSummary;
-    DropScript -> ();
-    RollbackScript -> ScriptHash;
-    KeepSource -> ScriptHash;
-    Describe -> Option<Description>;
+crate::messages! {
+    "library":
+    LoadScript -> Result<ScriptHash, LibraryError>;
+    ListScripts -> Result<Vec<ScriptSummary>, LibraryError>;
+    ShowScript -> Result<ScriptSummary, LibraryError>;
+    DropScript -> Result<(), LibraryError>;
+    RollbackScript -> Result<ScriptHash, LibraryError>;
+    KeepSource -> Result<ScriptHash, LibraryError>;
+    Describe -> Result<Option<Description>, LibraryError>;
 }

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::handle::Handle;
 use crate::key::Key;
-use crate::message::Message;
 
 /// Whose bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,14 +71,10 @@ pub struct Buckets {
     pub refused: u64,
 }
 
-impl Message for Lease {
-    type Reply = Leased;
-    const NAME: &'static str = "limiter::Lease";
-}
-
-impl Message for ReadBuckets {
-    type Reply = Buckets;
-    const NAME: &'static str = "limiter::ReadBuckets";
+crate::messages! {
+    "limiter":
+    Lease -> Leased;
+    ReadBuckets -> Buckets;
 }
 
 /// The way to the limiter.

@@ -252,16 +252,8 @@ pub struct Replicate;
 #[derive(Clone, Debug)]
 pub struct Drain;
 
-macro_rules! messages {
-    ($($message:ident -> $reply:ty;)*) => { $(
-        impl Message for $message {
-            type Reply = $reply;
-            const NAME: &'static str = concat!("routing::", stringify!($message));
-        }
-    )* };
-}
-
-messages! {
+crate::messages! {
+    "routing":
     ListPeers -> Vec<Peer>;
     ListBuckets -> Vec<Bucket>;
     LookUp -> Path;

@@ -238,16 +238,8 @@ impl Message for Read {
     }
 }
 
-macro_rules! messages {
-    ($($message:ident -> $reply:ty;)*) => { $(
-        impl Message for $message {
-            type Reply = $reply;
-            const NAME: &'static str = concat!("storage::", stringify!($message));
-        }
-    )* };
-}
-
-messages! {
+crate::messages! {
+    "storage":
     Write -> Result<(), WriteError>;
     WriteScript -> Result<(), WriteError>;
     Clear -> Result<(), WriteError>;

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, UnixMillis};
 use crate::handle::Handle;
 use crate::key::Key;
-use crate::message::Message;
 
 /// Sets when an object is woken next, in place of what was set before.
 #[derive(Clone, Debug)]
@@ -49,19 +48,11 @@ pub struct Timers {
     pub next_ms: Option<i64>,
 }
 
-impl Message for Arm {
-    type Reply = ();
-    const NAME: &'static str = "timer::Arm";
-}
-
-impl Message for DisarmAll {
-    type Reply = ();
-    const NAME: &'static str = "timer::DisarmAll";
-}
-
-impl Message for ReadTimers {
-    type Reply = Timers;
-    const NAME: &'static str = "timer::ReadTimers";
+crate::messages! {
+    "timer":
+    Arm -> ();
+    DisarmAll -> ();
+    ReadTimers -> Timers;
 }
 
 /// The way to the timer.
