@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::{ActorContext, ActorFutureExt, ActorState, AsyncContext};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::errands::{self, Errands};
 use crate::exit::{Exit, Guard};
 use crate::handle::{Door, Mail};
@@ -59,6 +59,9 @@ pub trait Work<A: Actor> {
     /// Runs `work` once `duration` has passed on `clock`.
     fn after(&mut self, clock: &Clock, duration: Duration, work: impl FnOnce(&mut A, &mut Context<A>) + 'static);
 
+    /// Runs `work` at `moment` of `clock`, at once if it has passed.
+    fn at(&mut self, clock: &Clock, moment: Moment, work: impl FnOnce(&mut A, &mut Context<A>) + 'static);
+
     /// Ends the actor once the present message is handled. What waits in the mailbox gets no answer.
     fn finish(&mut self);
 
@@ -87,7 +90,11 @@ impl<A: Actor> Work<A> for Context<A> {
     }
 
     fn after(&mut self, clock: &Clock, duration: Duration, work: impl FnOnce(&mut A, &mut Context<A>) + 'static) {
-        self.then(clock.sleep(duration), |actor, (), context| work(actor, context));
+        self.at(clock, clock.now() + duration, work);
+    }
+
+    fn at(&mut self, clock: &Clock, moment: Moment, work: impl FnOnce(&mut A, &mut Context<A>) + 'static) {
+        self.then(clock.sleep_until(moment), |actor, (), context| work(actor, context));
     }
 
     fn finish(&mut self) {

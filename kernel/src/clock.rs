@@ -131,11 +131,19 @@ impl Clock {
 
     /// Sleeps on monotonic time.
     pub fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Sleeps until `moment`; does not sleep if it has passed.
+    ///
+    /// Whoever has decided on a moment sleeps until it and not for what was left when it looked: a clock that moved in
+    /// between would put the end off.
+    pub fn sleep_until(&self, moment: Moment) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match &self.0 {
-            Source::Machine { .. } => Box::pin(tokio::time::sleep(duration)),
+            Source::Machine { .. } => Box::pin(tokio::time::sleep(moment.since(self.now()))),
             Source::Manual(manual) => {
                 let mut now = manual.now.subscribe();
-                let end = *now.borrow() + duration;
+                let end = moment.0;
                 let manual = manual.clone();
                 Box::pin(async move {
                     // The sender lives as long as `manual`, so waiting cannot fail.
@@ -144,11 +152,6 @@ impl Clock {
                 })
             }
         }
-    }
-
-    /// Sleeps until `moment`; does not sleep if it has passed.
-    pub fn sleep_until(&self, moment: Moment) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.sleep(moment.since(self.now()))
     }
 
     /// The future's output, or `None` if `duration` passes first.
@@ -176,6 +179,17 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await.expect("sleeper ends");
         assert_eq!(clock.unix(), UnixMillis(3_000));
+    }
+
+    #[tokio::test]
+    async fn a_moment_to_sleep_until_does_not_move_with_the_clock() {
+        let clock = Clock::manual(UnixMillis(0));
+        let end = clock.now() + Duration::from_secs(2);
+        clock.advance(Duration::from_secs(1));
+        let sleep = clock.sleep_until(end);
+        clock.advance(Duration::from_secs(1));
+        sleep.await;
+        clock.sleep_until(end).await;
     }
 
     #[test]

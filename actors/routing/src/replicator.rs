@@ -149,7 +149,7 @@ impl Replicator {
     fn plan(&mut self, at: Moment, context: &mut Context<Self>) {
         if self.glance.is_none_or(|glance| glance > at) {
             self.glance = Some(at);
-            context.after(&self.env.kernel.clock, at.since(self.now()), Self::turn);
+            context.at(&self.env.kernel.clock, at, Self::turn);
         }
     }
 

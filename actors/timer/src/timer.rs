@@ -146,7 +146,7 @@ impl Timer {
         let at = now + wait.min(GLANCE);
         if self.glance.is_none_or(|glance| glance > at) {
             self.glance = Some(at);
-            context.after(&self.clock, wait.min(GLANCE), Self::turn);
+            context.at(&self.clock, at, Self::turn);
         }
     }
 

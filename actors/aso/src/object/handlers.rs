@@ -67,8 +67,8 @@ impl Object {
     /// Ends requests that were parked for too long, for as long as there are any.
     fn time_out_at(&mut self, end: Moment, patience: Duration, context: &mut Context<Self>) {
         self.extras().waking = Some(end);
-        let (clock, wait) = (self.local.env.kernel.clock.clone(), end.since(self.local.env.now()));
-        context.after(&clock, wait, move |object, context| {
+        let clock = self.local.env.kernel.clock.clone();
+        context.at(&clock, end, move |object, context| {
             // An earlier end has been seen to since, and goes on.
             if object.extras().waking != Some(end) {
                 return;
