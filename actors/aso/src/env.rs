@@ -23,7 +23,7 @@ use crate::catalogue::Catalogue;
 use crate::library::{Fetch, Suspect};
 use crate::plain::Circumstances;
 use crate::sandbox::Sandbox;
-use crate::shard::{Hold, Leave, Release};
+use crate::shard::{Hold, Leave};
 
 /// What all shards of a node share.
 #[derive(Debug)]
@@ -46,7 +46,6 @@ pub(crate) struct Env {
     pub fetch: Handle<Fetch>,
     pub suspect: Handle<Suspect>,
     pub holds: Vec<Handle<Hold>>,
-    pub releases: Vec<Handle<Release>>,
 }
 
 impl Env {
@@ -88,6 +87,8 @@ pub(crate) struct Local {
     pub shard: OnceCell<Door<Leave>>,
     /// Counts how often the store was cleared: what an object of a former epoch holds must not be written any more.
     pub epoch: Cell<u64>,
+    /// Whether the store is being cleared: what is sent there now would come behind that.
+    pub still: Cell<bool>,
     /// Objects whose handlers changed them since the last flush, in the order in which they did.
     pub dirty: RefCell<VecDeque<Key>>,
     random: RefCell<SmallRng>,
@@ -103,6 +104,7 @@ impl Local {
             reports: OnceCell::new(),
             shard: OnceCell::new(),
             epoch: Cell::new(0),
+            still: Cell::new(false),
             dirty: RefCell::default(),
             random: RefCell::new(random),
             last_version: Cell::new(0),

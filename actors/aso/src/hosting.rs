@@ -69,7 +69,6 @@ pub fn spec(kernel: &Kernel, settings: &Settings, parts: Parts, service: &aso::S
         fetch: Handle::vacant(clock),
         suspect: Handle::vacant(clock),
         holds: (0..shards).map(|_| Handle::vacant(clock)).collect(),
-        releases: (0..shards).map(|_| Handle::vacant(clock)).collect(),
     });
     let mut spec = Spec::new("aso", Strategy::OneForOne).child(library(&env, settings, service));
     for (number, thread) in parts.threads.iter().enumerate() {
@@ -103,7 +102,6 @@ fn shard(env: &Arc<Env>, number: usize, thread: &Thread) -> ActorSpec<Shard> {
     ActorSpec::new(name, thread, move || Ok(Shard::new(made_for.clone(), number)))
         .serves(&env.directory.shards()[number])
         .serves(&env.holds[number])
-        .serves(&env.releases[number])
         .mailbox(limits::SHARED_MAILBOX)
         .shutdown(SHARD_SHUTDOWN)
 }

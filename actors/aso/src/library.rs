@@ -24,7 +24,8 @@ use comet_kernel::contract::storage::{self, NamedVersion, WriteScript};
 use comet_kernel::contract::timer::DisarmAll;
 use comet_kernel::events::Kind;
 use comet_kernel::handle::CallError;
-use comet_kernel::{Actor, Context, Handler, Message, Responder, ScriptHash, UnixMillis, Work, limits};
+use comet_kernel::reply::pair;
+use comet_kernel::{Actor, Context, Handler, Message, RequestId, Responder, ScriptHash, UnixMillis, Work, limits};
 
 use self::by_hash::{fetch, find_or_store};
 use self::folder::Folder;
@@ -33,7 +34,7 @@ use self::sources::{Sources, stored_sources};
 use crate::catalogue::Named;
 use crate::env::Env;
 use crate::sandbox::Script;
-use crate::shard::{Hold, Release};
+use crate::shard::{End, Fate, Hold};
 
 pub(crate) use self::built_in::BUILT_IN;
 
@@ -431,7 +432,7 @@ impl Handler<Fetch> for Library {
 }
 
 impl Handler<Clear> for Library {
-    /// Holds every shard, has the store cleared, and lets the shards go on.
+    /// Holds every shard, has the store cleared, and lets the shards go on: from nothing, or as they were if it refused.
     fn handle(&mut self, _: Clear, responder: Responder<Result<(), Refusal>>, context: &mut Context<Self>) {
         let env = self.env.clone();
         // One at a time: what the end of one lets happen, another must not clear from the disk alone.
@@ -440,22 +441,41 @@ impl Handler<Clear> for Library {
 }
 
 async fn clear(env: &Env) -> Result<(), Refusal> {
-    let outcome = clear_behind_shards(env).await;
-    for shard in &env.releases {
-        // One that is being started holds nothing back.
-        let _released = shard.call(Release).await;
+    let mut held = Vec::with_capacity(env.holds.len());
+    let (outcome, fate) = match hold(env, &mut held).await {
+        Ok(()) => clear_store(env).await,
+        Err(error) => (Err(unavailable(error)), Fate::Untouched),
+    };
+    for shard in held {
+        let (done, goes_on) = pair(RequestId::fresh());
+        shard.answer(End { fate, done });
+        // One that has ended holds nothing back.
+        let _goes_on = goes_on.await;
     }
     outcome
 }
 
-async fn clear_behind_shards(env: &Env) -> Result<(), Refusal> {
-    let unavailable = |error: CallError| Refusal::Unavailable(error.to_string());
+/// Has every shard stand still. Those that do are `held`, and go on when they are told of the end.
+async fn hold(env: &Env, held: &mut Vec<Responder<End>>) -> Result<(), CallError> {
     for shard in &env.holds {
-        shard.call(Hold).await.map_err(unavailable)?;
+        let (end, awaited) = pair(RequestId::fresh());
+        shard.call(Hold(awaited)).await?;
+        held.push(end);
     }
-    let cleared = env.storage.clear.call(storage::Clear).await.map_err(unavailable)?;
-    cleared.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-    env.timer.disarm_all.call(DisarmAll).await.map_err(unavailable)
+    Ok(())
+}
+
+async fn clear_store(env: &Env) -> (Result<(), Refusal>, Fate) {
+    match env.storage.clear.call(storage::Clear).await {
+        Ok(Ok(())) => (env.timer.disarm_all.call(DisarmAll).await.map_err(unavailable), Fate::Cleared),
+        Ok(Err(error)) => (Err(Refusal::Unavailable(error.to_string())), Fate::Untouched),
+        Err(error @ CallError::Refused { .. }) => (Err(unavailable(error)), Fate::Untouched),
+        Err(error @ CallError::NoAnswer(_)) => (Err(unavailable(error)), Fate::Unknown),
+    }
+}
+
+fn unavailable(error: CallError) -> Refusal {
+    Refusal::Unavailable(error.to_string())
 }
 
 /// What became of a write, in the library's words.

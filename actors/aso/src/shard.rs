@@ -14,6 +14,7 @@
 
 mod activate;
 mod behind;
+mod clearing;
 mod plain_keys;
 mod sweep;
 
@@ -35,12 +36,14 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use self::behind::Behind;
+use self::clearing::Clearing;
+pub(crate) use self::clearing::{End, Fate, Hold};
 use crate::env::{Env, Local};
 use crate::object::quarantine_intensity;
 use crate::pipeline::Pipeline;
 
-/// How long a shard that is held for a clearing waits for its end.
-const LONGEST_HOLD: Duration = Duration::from_secs(30);
+/// How long the word that an object is to be quarantined may take.
+const QUARANTINING: Duration = Duration::from_secs(30);
 
 /// An object needs no actor any more: it has no script, or a write of it has failed.
 #[derive(Debug)]
@@ -49,24 +52,6 @@ pub(crate) struct Leave(pub Key);
 impl Message for Leave {
     type Reply = ();
     const NAME: &'static str = "aso::Leave";
-}
-
-/// Forget everything and hold calls back until the [`Release`]: the store is being cleared.
-#[derive(Debug)]
-pub(crate) struct Hold;
-
-impl Message for Hold {
-    type Reply = ();
-    const NAME: &'static str = "aso::Hold";
-}
-
-/// Go on after a [`Hold`].
-#[derive(Debug)]
-pub(crate) struct Release;
-
-impl Message for Release {
-    type Reply = ();
-    const NAME: &'static str = "aso::Release";
 }
 
 /// Calls that wait for their key.
@@ -105,8 +90,10 @@ pub(crate) struct Shard {
     hand: VecDeque<Key>,
     /// Objects whose actor died by a fault of ours, so that one which does so again and again is quarantined.
     deaths: HashMap<Key, Failures, ahash::RandomState>,
-    /// Calls that wait for the end of a clearing.
+    /// Calls that wait for what a former life had sent to storage.
     held: Option<Waiting>,
+    /// The clearing of the store that is being tried.
+    clearing: Option<Clearing>,
     behind: Behind,
     /// The highest number that a write of a plain value was given.
     last_write: u64,
@@ -129,6 +116,7 @@ impl Shard {
             hand: VecDeque::new(),
             deaths: HashMap::default(),
             held: None,
+            clearing: None,
             behind: Behind::default(),
             last_write: 0,
             leaving: Vec::new(),
@@ -136,6 +124,9 @@ impl Shard {
     }
 
     fn dispatch(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
+        if let Some(clearing) = &mut self.clearing {
+            return clearing.wait(call, responder);
+        }
         if let Some(held) = &mut self.held {
             return wait(held, limits::SHARED_MAILBOX, call, responder);
         }
@@ -207,7 +198,7 @@ impl Shard {
         if failures.count(env.now()) {
             self.deaths.remove(&key);
             let caller = env.node.clone();
-            let request = comet_kernel::Request::until(env.now() + LONGEST_HOLD);
+            let request = comet_kernel::Request::until(env.now() + QUARANTINING);
             let op = comet_kernel::contract::aso::Op::Quarantine(true);
             let asked = env.directory.ask(Call { key, request, caller, op, stamp: None }, env.now(), true);
             drop(asked);
@@ -222,7 +213,7 @@ impl Actor for Shard {
         let reports = self.local.nursery.reports_to(context);
         let fresh = self.local.shard.set(door).is_ok() && self.local.reports.set(reports).is_ok();
         assert!(fresh, "a shard starts once");
-        self.forget_former_life();
+        drop(self.take_out());
         self.await_former_life(context);
         self.sweep_later(context);
         self.flush_later(self.local.env.flush_interval, context);
@@ -251,70 +242,19 @@ impl Handler<ChildExit<Key>> for Shard {
 
 impl Handler<Leave> for Shard {
     fn handle(&mut self, Leave(key): Leave, _: Responder<()>, context: &mut Context<Self>) {
-        self.retire(key, false, context);
-    }
-}
-
-impl Handler<Hold> for Shard {
-    fn handle(&mut self, _: Hold, responder: Responder<()>, context: &mut Context<Self>) {
-        self.local.epoch.set(self.local.epoch.get() + 1);
-        let mut waiting = Waiting::new();
-        for (_, busy) in self.busy.drain() {
-            match busy {
-                Busy::Loading(calls) | Busy::Retiring(_, _, calls) => waiting.extend(calls),
-                Busy::Changing(mut changing) => {
-                    changing.pipeline.fail("the store was cleared meanwhile");
-                    waiting.extend(changing.deferred);
-                }
-            }
-        }
-        self.forget_former_life();
-        self.hand.clear();
-        self.behind.clear();
-        self.deaths.clear();
-        self.held.get_or_insert_default().extend(waiting);
-        let epoch = self.local.epoch.get();
-        let clock = self.local.env.kernel.clock.clone();
-        context.after(&clock, LONGEST_HOLD, move |shard, context| {
-            if shard.local.epoch.get() == epoch {
-                shard.release(context);
-            }
-        });
-        responder.answer(());
-    }
-}
-
-impl Handler<Release> for Shard {
-    fn handle(&mut self, _: Release, responder: Responder<()>, context: &mut Context<Self>) {
-        self.release(context);
-        responder.answer(());
+        self.when_free(context, |shard, context| shard.retire(key, false, context));
     }
 }
 
 impl Shard {
-    fn release(&mut self, context: &mut Context<Self>) {
-        if let Some(held) = self.held.take() {
-            self.drain(held, context);
-        }
-    }
-
     /// What a former life had sent to storage must be on the disk before anything is read.
     fn await_former_life(&mut self, context: &mut Context<Self>) {
-        self.held = Some(Waiting::new());
-        let epoch = self.local.epoch.get();
-        context.then(self.local.env.clone().barrier(), move |shard, _, context| {
-            if shard.local.epoch.get() == epoch {
-                shard.release(context);
-            }
+        self.held.get_or_insert_default();
+        let barrier = self.local.env.clone().barrier();
+        self.unless_cleared(context, barrier, |shard, _, context| {
+            let held = shard.held.take().unwrap_or_default();
+            shard.drain(held, context);
         });
-    }
-
-    /// Takes every key of this shard out of the directory: those of a former life, or those that are being cleared.
-    fn forget_former_life(&self) {
-        let directory = &self.local.env.directory;
-        for key in directory.keys_of(self.number, false) {
-            directory.remove(&key);
-        }
     }
 }
 

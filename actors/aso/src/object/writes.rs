@@ -90,6 +90,9 @@ impl Object {
         if self.epoch != self.local.epoch.get() {
             return Err(Refusal::Unavailable("the store was cleared meanwhile; try again".to_owned()));
         }
+        if self.local.still.get() {
+            return Err(Refusal::Unavailable("the store is being cleared; try again".to_owned()));
+        }
         let record = self.record();
         if !waits(&self.local.env) {
             self.arm(Former::of(record.as_deref()).dues);
@@ -147,6 +150,10 @@ impl Object {
     }
 
     fn write_behind(&mut self) -> Option<(Pending<Result<(), WriteError>>, Before)> {
+        if self.local.still.get() {
+            self.changed();
+            return None;
+        }
         let record = self.record();
         let write = Write { key: self.key.clone(), record: record.clone(), former: self.former, behind: true };
         let Ok(pending) = self.local.env.storage.write.ask(write) else {

@@ -7,7 +7,7 @@ use comet_kernel::contract::aso::{Arrived, Call, Op, Refusal, Reply, ScriptChoic
 use comet_kernel::contract::storage::{Former, Read, ReadError};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::record::{Active, Dues};
-use comet_kernel::{Context, Key, Record, Work, limits};
+use comet_kernel::{Context, Key, Record, limits};
 
 use super::{Busy, Changing, Shard, Waiting};
 use crate::env::Env;
@@ -37,13 +37,8 @@ impl Shard {
     pub(super) fn load(&mut self, wanted: Read, waiting: Waiting, unsettled: bool, context: &mut Context<Self>) {
         let key = wanted.key.clone();
         self.busy.insert(key.clone(), Busy::Loading(waiting));
-        let (env, epoch) = (self.local.env.clone(), self.local.epoch.get());
-        let reading = async move { read(env, wanted, unsettled).await };
-        context.then(reading, move |shard, loaded, context| {
-            // A clearing has taken the waiting calls over.
-            if shard.local.epoch.get() != epoch {
-                return;
-            }
+        // A clearing takes the waiting calls over.
+        self.unless_cleared(context, read(self.local.env.clone(), wanted, unsettled), move |shard, loaded, context| {
             if unsettled && let Ok(Loaded::Plain(record) | Loaded::Lost(record) | Loaded::Active(record, _)) = &loaded {
                 shard.local.arm_if_changed(&key, Dues::default(), record.dues());
             }
@@ -169,11 +164,9 @@ impl Shard {
     ) {
         let key = call.key.clone();
         self.busy.insert(key.clone(), Busy::Loading(Waiting::from([(call, responder)])));
-        let (library, epoch) = (self.local.env.fetch.clone(), self.local.epoch.get());
-        context.then(async move { library.call(Fetch(choice)).await }, move |shard, fetched, context| {
-            if shard.local.epoch.get() != epoch {
-                return;
-            }
+        let library = self.local.env.fetch.clone();
+        let fetching = async move { library.call(Fetch(choice)).await };
+        self.unless_cleared(context, fetching, move |shard, fetched, context| {
             let mut waiting = shard.loaded(&key);
             let refusal = match &fetched {
                 Ok(Ok(_)) => None,

@@ -106,6 +106,9 @@ impl Shard {
     }
 
     fn flush(&mut self, context: &mut Context<Self>) {
+        if self.clearing.is_some() {
+            return self.flush_later(self.local.env.flush_interval, context);
+        }
         let asked = self.ask_objects();
         let under_way = self.send_plain();
         if asked.is_empty() && under_way.is_empty() {
@@ -121,19 +124,23 @@ impl Shard {
         };
         context.then(outcome, move |shard, failed, context| {
             let took = shard.local.env.now().since(begun);
-            let refused = !(failed.plain.is_empty() && failed.objects.is_empty() && failed.unasked.is_empty());
-            if shard.local.epoch.get() == epoch {
-                shard.give_back(failed);
-            }
-            shard.behind.under_way = false;
-            for key in std::mem::take(&mut shard.behind.postponed) {
-                shard.retire(key, false, context);
-            }
-            let more = !shard.behind.dirty.is_empty() || !shard.local.dirty.borrow().is_empty();
-            // A store that refuses does so at once: it is not asked again before its time.
-            let rest = if more && !refused { took * REST } else { shard.local.env.flush_interval };
-            shard.flush_later(rest.min(shard.local.env.flush_interval), context);
+            shard.when_free(context, move |shard, context| shard.flushed(failed, epoch, took, context));
         });
+    }
+
+    fn flushed(&mut self, failed: Failed, epoch: u64, took: Duration, context: &mut Context<Self>) {
+        let refused = !(failed.plain.is_empty() && failed.objects.is_empty() && failed.unasked.is_empty());
+        if self.local.epoch.get() == epoch {
+            self.give_back(failed);
+        }
+        self.behind.under_way = false;
+        for key in std::mem::take(&mut self.behind.postponed) {
+            self.retire(key, false, context);
+        }
+        let more = !self.behind.dirty.is_empty() || !self.local.dirty.borrow().is_empty();
+        // A store that refuses does so at once: it is not asked again before its time.
+        let rest = if more && !refused { took * REST } else { self.local.env.flush_interval };
+        self.flush_later(rest.min(self.local.env.flush_interval), context);
     }
 
     /// Asks objects that have changed to send themselves to storage: they alone know the order of their writes.

@@ -11,7 +11,7 @@ use comet_kernel::contract::storage::{Former, Read, Write};
 use comet_kernel::directory::{CallResponder, Presence};
 use comet_kernel::handle::CallError;
 use comet_kernel::record::Dues;
-use comet_kernel::{Context, Key, Record, Value, Work};
+use comet_kernel::{Context, Key, Record, Value};
 
 use super::{Busy, Changing, Shard, Waiting};
 use crate::object::{Found, failure, travelled, waits};
@@ -176,11 +176,9 @@ impl Shard {
         let number = changing.pipeline.send();
         changing.pipeline.answer(responder, reply);
         self.last_write = self.last_write.max(number);
-        let (key, epoch) = (key.clone(), self.local.epoch.get());
-        context.then(pending, move |shard, outcome, context| {
-            if shard.local.epoch.get() == epoch {
-                shard.written(&key, number, failure(outcome.map_err(CallError::from)), context);
-            }
+        let key = key.clone();
+        self.unless_cleared(context, pending, move |shard, outcome, context| {
+            shard.written(&key, number, failure(outcome.map_err(CallError::from)), context);
         });
     }
 

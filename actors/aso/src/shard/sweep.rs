@@ -34,7 +34,9 @@ impl Shard {
         let interval = if self.shortage() > 0 { INTERVAL_WHEN_SHORT } else { INTERVAL };
         context.after(&clock, interval, |shard, context| {
             shard.local.arm_waiting();
-            shard.sweep(context);
+            if shard.clearing.is_none() {
+                shard.sweep(context);
+            }
             shard.sweep_later(context);
         });
     }
@@ -110,12 +112,7 @@ impl Shard {
             return;
         };
         self.busy.insert(key.clone(), Busy::Retiring(door, bytes, Waiting::new()));
-        let epoch = self.local.epoch.get();
-        context.then(pending, move |shard, outcome, context| {
-            if shard.local.epoch.get() == epoch {
-                shard.retired(&key, outcome, context);
-            }
-        });
+        self.unless_cleared(context, pending, move |shard, outcome, context| shard.retired(&key, outcome, context));
     }
 
     fn retired(&mut self, key: &Key, outcome: Retired, context: &mut Context<Self>) {
@@ -136,12 +133,13 @@ impl Shard {
 
     /// Retires what is to leave before the shard stops, so many at a time, and answers when nothing is left.
     pub(super) fn retire_all(&mut self, done: Responder<()>, context: &mut Context<Self>) {
-        while self.busy.len() < RETIRING_AT_ONCE && !self.behind.is_under_way() {
+        while self.busy.len() < RETIRING_AT_ONCE && self.clearing.is_none() && !self.behind.is_under_way() {
             let Some(key) = self.leaving.pop() else { break };
             self.retire(key, true, context);
         }
         let written = self.behind.is_empty() || self.local.env.storage.gate.is_shut();
-        if self.leaving.is_empty() && self.busy.is_empty() && written && !self.behind.is_under_way() {
+        let free = self.clearing.is_none() && !self.behind.is_under_way();
+        if self.leaving.is_empty() && self.busy.is_empty() && written && free {
             // Calls that were waiting may have brought objects back.
             self.leaving = self.local.env.directory.keys_of(self.number, true);
             if self.leaving.is_empty() {

@@ -98,6 +98,11 @@ impl Stage {
         disk.refuse = former;
     }
 
+    /// Loses the jobs that are held: whoever waits for one gets no answer.
+    pub fn forget_jobs(&self) {
+        self.lock().jobs.clear();
+    }
+
     /// Carries out everything that is held, and holds nothing from now on.
     pub fn let_go(&self) {
         let mut disk = self.lock();
