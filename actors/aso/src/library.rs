@@ -271,10 +271,12 @@ impl Library {
                     let events = self.env.kernel.events.clone();
                     let (responder, pending) = comet_kernel::reply::pair(comet_kernel::RequestId::fresh());
                     self.load(load, responder, context);
-                    context.then(pending, move |_, outcome, _| {
-                        if let Ok(Err(error)) = outcome {
-                            events.publish(Kind::Script, &*name, format!("not loaded: {error}"));
+                    context.then(pending, move |library, outcome, _| {
+                        let Ok(Err(error)) = outcome else { return };
+                        if let (LibraryError::Unavailable(_), Some(folder)) = (&error, &mut library.folder) {
+                            folder.forget(&name);
                         }
+                        events.publish(Kind::Script, &*name, format!("not loaded: {error}"));
                     });
                 }
                 Err(problem) => self.env.kernel.events.publish(Kind::Script, "scripts.dir", problem),

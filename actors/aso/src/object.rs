@@ -240,19 +240,27 @@ impl Object {
                 let body = record.map_or(Body::Gone, |record| Body::Plain(Arc::new(record)));
                 self.change_and_answer(body, Actions::default(), responder, reply, context);
             }
-            Ok(Verdict::Conceive(put)) => self.replace(origin, put, responder, context),
+            Ok(Verdict::Conceive(put)) => self.replace(origin, put, Actions::default(), responder, context),
             Ok(Verdict::Adopt(record)) => self.adopt(origin, record, responder, context),
         }
     }
 
-    /// Puts another object in this one's place, by the rules of the incoming one.
-    fn replace(&mut self, origin: Origin, put: Box<Put>, responder: CallResponder, context: &mut Context<Self>) {
+    /// Puts another object in this one's place, by the rules of the incoming one. What this one `asked` for before it goes
+    /// is carried out if it does.
+    fn replace(
+        &mut self,
+        origin: Origin,
+        put: Box<Put>,
+        asked: Actions,
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
         let Some(choice) = put.script.clone() else {
-            return self.replace_with_plain(&origin, *put, responder, context);
+            return self.replace_with_plain(&origin, *put, asked, responder, context);
         };
         let Some(found) = Found::in_catalogue(&self.local.env.catalogue, &choice) else {
             return self.fetch(choice, responder, context, move |object, responder, context| {
-                object.replace(origin, put, responder, context);
+                object.replace(origin, put, asked, responder, context);
             });
         };
         let replaced = self.version_and_end();
@@ -260,25 +268,40 @@ impl Object {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(made) => {
                 let reply = Reply::Stored { former: self.former_record() };
-                self.install(made, responder, reply, context);
+                let _written = self.install(made, asked, responder, reply, context);
             }
         }
     }
 
-    fn replace_with_plain(&mut self, origin: &Origin, put: Put, responder: CallResponder, context: &mut Context<Self>) {
+    fn replace_with_plain(
+        &mut self,
+        origin: &Origin,
+        put: Put,
+        asked: Actions,
+        responder: CallResponder,
+        context: &mut Context<Self>,
+    ) {
         let next = |replaced| self.local.next_version(replaced);
         let terms = Terms::of_put(&put, self.version_and_end(), self.circumstances(origin), next);
         let body = Body::Plain(Arc::new(terms.record(put.value)));
         let reply = Reply::Stored { former: self.former_record() };
-        self.change_and_answer(body, Actions::default(), responder, reply, context);
+        self.change_and_answer(body, asked, responder, reply, context);
     }
 
     fn circumstances<'a>(&'a self, origin: &'a Origin) -> plain::Circumstances<'a> {
         self.local.circumstances(&self.key, &origin.caller, origin.stamp.as_deref())
     }
 
-    /// A scripted object that is new in this place: carries out what its first handler asked for, and writes it.
-    fn install(&mut self, made: Made, responder: CallResponder, reply: Reply, context: &mut Context<Self>) {
+    /// A scripted object that is new in this place: writes it, and carries out what the former one `asked` for before it
+    /// went, and what the new one's first handler did. False if the write cannot be sent; then everything is as it was.
+    fn install(
+        &mut self,
+        made: Made,
+        asked: Actions,
+        responder: CallResponder,
+        reply: Reply,
+        context: &mut Context<Self>,
+    ) -> bool {
         let Made { mut scripted, mut actions, note } = made;
         if let Some(seconds) = actions.timer.take() {
             scripted.set_timer(seconds, &self.local);
@@ -286,8 +309,10 @@ impl Object {
         let gone = std::mem::take(&mut actions.delete_self);
         let body = if gone { self.left_by(&scripted) } else { Body::Scripted(Box::new(scripted)) };
         if let Err(refusal) = self.change(body, context) {
-            return responder.answer(Err(refusal));
+            responder.answer(Err(refusal));
+            return false;
         }
+        self.carry_out(asked, context);
         self.forsake_parked();
         self.extras = self.extras.take().and_then(|extras| extras.successor()).map(Box::new);
         (self.calls, self.failures) = (0, 0);
@@ -296,6 +321,7 @@ impl Object {
         }
         self.carry_out(actions, context);
         self.answer(responder, reply);
+        true
     }
 
     /// What stays when an object deletes itself. In a network other copies live on, and must not come back here.

@@ -50,6 +50,11 @@ impl Folder {
         changes
     }
 
+    /// A file could not be taken now: the next look tells of it again.
+    pub fn forget(&mut self, name: &str) {
+        self.seen.retain(|path, _| path.file_stem().and_then(|stem| stem.to_str()) != Some(name));
+    }
+
     fn files(&self) -> std::io::Result<HashMap<PathBuf, Stamp>> {
         let mut files = HashMap::new();
         for entry in std::fs::read_dir(&self.path)? {
@@ -89,6 +94,8 @@ mod tests {
         assert_eq!(folder.changes(), vec![Ok(("a".into(), "fn onGet() { 1 }".into()))]);
         assert_eq!(folder.changes(), vec![]);
         std::fs::write(directory.path().join("a.rhai"), "fn onGet() { 22 }").expect("writable");
+        assert_eq!(folder.changes(), vec![Ok(("a".into(), "fn onGet() { 22 }".into()))]);
+        folder.forget("a");
         assert_eq!(folder.changes(), vec![Ok(("a".into(), "fn onGet() { 22 }".into()))]);
     }
 

@@ -54,7 +54,9 @@ impl Object {
         };
         match Scripted::adopt(&self.local, self.circumstances(&origin), &record, found) {
             Err(refusal) => responder.answer(Err(refusal)),
-            Ok(made) => self.install(made, responder, reply, context),
+            Ok(made) => {
+                let _written = self.install(made, Actions::default(), responder, reply, context);
+            }
         }
     }
 

@@ -89,7 +89,7 @@ impl Object {
                 let present = self.former_record();
                 self.answer(responder, Reply::Kept { present });
             }
-            Ok(Decision::Replace) => self.replace(origin, put, responder, context),
+            Ok(Decision::Replace(asked)) => self.replace(origin, put, asked, responder, context),
             // Whoever was parked for this update is answered with it: when it is durable.
             Ok(Decision::Keep(state, actions)) => match self.commit_now(state, actions, context) {
                 Err(refusal) => responder.answer(Err(refusal)),
@@ -109,15 +109,16 @@ impl Object {
         self.may_change(caller)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if !scripted.script.handles(Handler::Update) {
-            return Ok(Decision::Replace);
+            return Ok(Decision::Replace(Actions::default()));
         }
         let script = put.script.as_ref().and_then(|choice| {
             super::Found::in_catalogue(&self.local.env.catalogue, choice).map(|found| found.script.hash())
         });
         let outcome = self.run(Handler::Update, Args::Update { caller, value: &put.value, script }, context)?;
-        // What a handler that lets itself be replaced did to its own state is of no consequence.
+        // What a handler that lets itself be replaced did to its own state is of no consequence, nor are its timer and end.
+        let last = |actions| Actions { timer: None, delete_self: false, ..actions };
         Ok(match outcome.reply {
-            Value::Bool(true) => Decision::Replace,
+            Value::Bool(true) => Decision::Replace(last(outcome.actions)),
             _ => Decision::Keep(outcome.state, outcome.actions),
         })
     }
@@ -129,20 +130,23 @@ impl Object {
         if scripted.quarantined { Err(Refusal::Quarantined) } else { Ok(()) }
     }
 
+    /// Asks the object's `onRemove`. What it asks for is to be carried out when the object is gone.
+    pub(super) fn ask_remove(&mut self, caller: &Caller, context: &mut Context<Self>) -> Result<Actions, Refusal> {
+        self.may_change(caller)?;
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        if !scripted.script.handles(Handler::Remove) {
+            return Ok(Actions::default());
+        }
+        let outcome = self.run(Handler::Remove, Args::Caller(caller), context)?;
+        if outcome.reply == Value::Bool(false) {
+            return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
+        }
+        Ok(outcome.actions)
+    }
+
     /// `onRemove`, and the end of the object.
     pub(super) fn remove(&mut self, origin: &Origin, responder: CallResponder, context: &mut Context<Self>) {
-        let allowed = self.may_change(&origin.caller).and_then(|()| {
-            let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-            if !scripted.script.handles(Handler::Remove) {
-                return Ok(Actions::default());
-            }
-            let outcome = self.run(Handler::Remove, Args::Caller(&origin.caller), context)?;
-            if outcome.reply == Value::Bool(false) {
-                return Err(Refusal::Thrown("onRemove refused the removal".to_owned()));
-            }
-            Ok(outcome.actions)
-        });
-        match allowed {
+        match self.ask_remove(&origin.caller, context) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(actions) => {
                 let reply = Reply::Removed { former: self.former_record() };
@@ -153,11 +157,19 @@ impl Object {
         }
     }
 
-    /// `onTimer`, if it is due. The timer goes on whether the handler fails or not.
+    /// `onTimer`, if it is due. The timer goes on whether the handler fails or not; a tick that may not run now comes again.
     pub(super) fn tick(&mut self, responder: CallResponder, context: &mut Context<Self>) {
         let now = self.local.env.unix();
-        let Body::Scripted(scripted) = &mut self.body else { unreachable!("only scripted objects come here") };
-        if let Some(timer) = scripted.timer.filter(|timer| timer.due <= now && !scripted.quarantined) {
+        let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
+        let due = scripted.timer.filter(|timer| timer.due <= now && !scripted.quarantined);
+        if due.is_some()
+            && scripted.script.handles(Handler::Timer)
+            && let Err(refusal) = self.may_run(context)
+        {
+            return responder.answer(Err(refusal));
+        }
+        let Body::Scripted(scripted) = &mut self.body else { unreachable!("it is what it was") };
+        if let Some(timer) = due {
             scripted.set_timer(timer.seconds, &self.local);
             if scripted.script.handles(Handler::Timer) {
                 let outcome = self.run(Handler::Timer, Args::None, context);
@@ -201,6 +213,10 @@ impl Object {
     /// Takes over a newer version of the script that the object follows, before its next event.
     pub(super) fn upgrade(&mut self, context: &mut Context<Self>) {
         let Body::Scripted(scripted) = &mut self.body else { return };
+        // Once it is released, its next event looks again.
+        if scripted.quarantined {
+            return;
+        }
         let Some(named) = scripted.follows.as_ref().filter(|named| named.stamp() != scripted.stamp) else { return };
         let named = named.clone();
         scripted.stamp = named.stamp();
@@ -211,7 +227,7 @@ impl Object {
         let (former, new) = (scripted.script.clone(), current.script.clone());
         let old = former.hash();
         let refused = self.extras.as_ref().is_some_and(|extras| extras.refused_upgrade == Some(new.hash()));
-        if new.hash() == old || scripted.quarantined || refused {
+        if new.hash() == old || refused {
             return;
         }
         let outcome = self.run_upgrade(&new, old);
@@ -291,12 +307,9 @@ impl Object {
         context: &mut Context<Self>,
         call: impl FnOnce(&Sandbox, &Scripted, &Event<'_>) -> Result<Outcome, Failure>,
     ) -> Result<Outcome, Refusal> {
+        self.may_run(context)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let env = &self.local.env;
-        if let May::Wait(wait) = self.processor.may(|| env.now()) {
-            self.ask_for_processor(context);
-            return Err(Refusal::Limited { retry_after_ms: wait.as_millis().max(1) as u64 });
-        }
         let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
         let outcome = call(&env.sandbox, scripted, &event);
         self.calls = self.calls.saturating_add(1);
@@ -305,6 +318,14 @@ impl Object {
         self.spend(used, context);
         self.count(None, &outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         outcome.map_err(refusal)
+    }
+
+    /// Whether the object has processor time left.
+    fn may_run(&mut self, context: &mut Context<Self>) -> Result<(), Refusal> {
+        let env = &self.local.env;
+        let May::Wait(wait) = self.processor.may(|| env.now()) else { return Ok(()) };
+        self.ask_for_processor(context);
+        Err(Refusal::Limited { retry_after_ms: wait.as_millis().max(1) as u64 })
     }
 
     /// Counts nanoseconds in microseconds: most calls take less than one, so that the rest is left to chance.
@@ -448,8 +469,8 @@ impl Object {
 enum Decision {
     /// The put's condition does not hold.
     NotWanted,
-    /// The incoming object takes the place of this one.
-    Replace,
+    /// The incoming object takes the place of this one, which has asked for this before it goes.
+    Replace(Actions),
     /// This one stays, with what its handler changed.
     Keep(Option<State>, Actions),
 }

@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Edit, EndCondition, Lifetime, Refusal, Reply, Revision};
 use comet_kernel::directory::CallResponder;
-use comet_kernel::{Caller, Context, Value};
+use comet_kernel::{Caller, Context, UnixMillis, Value};
 
 use super::scripted::refusal;
 use super::{Body, Object};
 use crate::plain;
-use crate::sandbox::{Actions, Args, Handler};
+use crate::sandbox::{Actions, Args, Handler, State};
 use crate::terms::{Origin, Terms, tombstone_here};
+
+/// What a handler left of the object, and asked for.
+#[derive(Default)]
+struct Left {
+    state: Option<State>,
+    actions: Actions,
+}
 
 /// What `onUpdate` made of a new value.
 enum Asked {
     /// The value may take the place of the present one.
-    Allowed,
+    Allowed(Left),
     /// The present one stays, with what the handler made of it.
     Kept,
 }
@@ -39,10 +46,10 @@ impl Object {
         self.may_change(caller)?;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let value = edit.apply(Some(&scripted.state.value()))?;
-        if let Asked::Kept = self.ask_update(caller, &value, context)? {
+        let Asked::Allowed(left) = self.ask_update(caller, &value, context)? else {
             let Body::Scripted(scripted) = &self.body else { return Ok(Value::Nil) };
             return Ok(scripted.state.value());
-        }
+        };
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let terms = Terms {
             version: self.local.next_version(Some(scripted.version)),
@@ -50,7 +57,7 @@ impl Object {
             owner: scripted.owner.clone(),
             provenance: None,
         };
-        self.set(Some(&value), terms, context)?;
+        self.set(Some(&value), terms, left, context)?;
         Ok(value)
     }
 
@@ -89,19 +96,24 @@ impl Object {
                 provenance: None,
             },
         };
+        let sooner = ends_sooner(scripted.expires, terms.expires);
+        let last = if sooner { self.ask_remove(&origin.caller, context)? } else { Actions::default() };
+        let mut left = Left::default();
         if let Some(value) = &revision.value {
             self.may_change(&origin.caller)?;
-            if let Asked::Kept = self.ask_update(&origin.caller, value, context)? {
-                return Ok(false);
-            }
+            left = match self.ask_update(&origin.caller, value, context)? {
+                Asked::Allowed(left) => left,
+                Asked::Kept => return Ok(false),
+            };
         }
         let env = self.local.env.clone();
         if terms.expires.is_some_and(|end| end <= env.unix()) {
-            let left = tombstone_here(terms.version, terms.owner, terms.provenance, &env.node, env.unix());
-            self.change(Body::Plain(Arc::new(left)), context)?;
+            let mark = tombstone_here(terms.version, terms.owner, terms.provenance, &env.node, env.unix());
+            self.change(Body::Plain(Arc::new(mark)), context)?;
+            self.carry_out(last, context);
             self.forsake_parked();
         } else {
-            self.set(revision.value.as_ref(), terms, context)?;
+            self.set(revision.value.as_ref(), terms, left, context)?;
         }
         Ok(true)
     }
@@ -110,30 +122,47 @@ impl Object {
     fn ask_update(&mut self, caller: &Caller, value: &Value, context: &mut Context<Self>) -> Result<Asked, Refusal> {
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         if !scripted.script.handles(Handler::Update) {
-            return Ok(Asked::Allowed);
+            return Ok(Asked::Allowed(Left::default()));
         }
         let outcome = self.run(Handler::Update, Args::Update { caller, value, script: None }, context)?;
         if outcome.reply == Value::Bool(true) {
-            return Ok(Asked::Allowed);
+            return Ok(Asked::Allowed(Left { state: outcome.state, actions: outcome.actions }));
         }
         self.commit_now(outcome.state, outcome.actions, context)?;
         Ok(Asked::Kept)
     }
 
-    /// Writes a new version with the same script and state, and another value if there is one.
-    fn set(&mut self, value: Option<&Value>, terms: Terms, context: &mut Context<Self>) -> Result<(), Refusal> {
+    /// Writes a new version with the same script, with what a handler has left of the state, and with another value if
+    /// there is one.
+    fn set(
+        &mut self,
+        value: Option<&Value>,
+        terms: Terms,
+        left: Left,
+        context: &mut Context<Self>,
+    ) -> Result<(), Refusal> {
+        let Left { state, mut actions } = left;
+        if actions.delete_self {
+            return self.commit(None, actions, context);
+        }
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-        let mut state = scripted.state.clone();
+        let mut state = state.unwrap_or_else(|| scripted.state.clone());
         if let Some(value) = value {
             state.set_value(value).map_err(refusal)?;
         }
+        let (local, timer) = (self.local.clone(), actions.timer.take());
         self.write_with(context, |scripted| {
             scripted.state = state;
             scripted.set_terms(terms);
-        })
+            if let Some(seconds) = timer {
+                scripted.set_timer(seconds, &local);
+            }
+        })?;
+        self.carry_out(actions, context);
+        Ok(())
     }
 
-    /// Changes when the object ends.
+    /// Changes when the object ends. To end sooner is to be removed: `onRemove` is asked, and a refusal holds.
     pub(super) fn expire(
         &mut self,
         caller: &Caller,
@@ -153,8 +182,15 @@ impl Object {
         if !applied || end == former {
             return self.answer(responder, reply);
         }
+        let mut last = Actions::default();
+        if ends_sooner(former, end) {
+            match self.ask_remove(caller, context) {
+                Ok(actions) => last = actions,
+                Err(refusal) => return responder.answer(Err(refusal)),
+            }
+        }
         if end.is_some_and(|end| end <= now) {
-            return self.change_and_answer(Body::Gone, Actions::default(), responder, reply, context);
+            return self.change_and_answer(Body::Gone, last, responder, reply, context);
         }
         // What a node has signed said something else about the end.
         match self.write_with(context, |scripted| (scripted.expires, scripted.provenance) = (end, None)) {
@@ -162,4 +198,8 @@ impl Object {
             Err(refusal) => responder.answer(Err(refusal)),
         }
     }
+}
+
+fn ends_sooner(former: Option<UnixMillis>, end: Option<UnixMillis>) -> bool {
+    end.is_some_and(|end| former.is_none_or(|former| end < former))
 }

@@ -18,14 +18,18 @@ use crate::sandbox::Actions;
 use crate::shard::Leave;
 
 impl Object {
-    /// Writes the put that made the object; answers it, and everything after it, once it is durable.
+    /// Writes the put that made the object; answers it, and everything after it, once it is durable. If the write cannot be
+    /// sent only the disk knows what was there before.
     pub(super) fn first_write(&mut self, birth: Birth, context: &mut Context<Self>) {
         let Body::Scripted(scripted) = std::mem::replace(&mut self.body, Body::Gone) else {
             unreachable!("an object is born with its script")
         };
         let Birth { responder, reply, actions, note, caused } = birth;
         self.links.caused = caused;
-        self.install(Made { scripted: *scripted, actions, note }, responder, reply, context);
+        let made = Made { scripted: *scripted, actions, note };
+        if !self.install(made, Actions::default(), responder, reply, context) {
+            return self.fail("the store takes no writes", context);
+        }
         if !matches!(self.body, Body::Scripted(_)) {
             self.leave();
         }

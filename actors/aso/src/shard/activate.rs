@@ -126,6 +126,11 @@ impl Shard {
     ) {
         let (present, former) = replaced;
         let Call { key, caller, op, stamp, request } = call;
+        // What is there is in memory alone, and would be lost with a put that fails.
+        if self.behind.contains(&key) && object::waits(&self.local.env) {
+            let text = "the store takes no writes right now; try again".to_owned();
+            return responder.answer(Err(Refusal::Unavailable(text)));
+        }
         let now = self.local.circumstances(&key, &caller, stamp.as_deref());
         let made = match op {
             Op::Put(put) => {

@@ -4,7 +4,7 @@ use comet_kernel::contract::aso::{Op, Refusal, ScriptChoice};
 use comet_kernel::{ScriptHash, Value, limits};
 
 use super::scripted::COUNTER;
-use super::world::{FLUSH, World, answer, get, int, put, put_by, put_named, set, stored, text, value};
+use super::world::{FLUSH, World, add, answer, get, int, put, put_by, put_named, set, stored, text, value};
 
 #[actix::test]
 async fn what_a_handler_changes_is_on_the_disk_after_the_flush_interval_in_one_write() {
@@ -20,6 +20,31 @@ async fn what_a_handler_changes_is_on_the_disk_after_the_flush_interval_in_one_w
     assert_eq!(world.stage.lock().writes, before + 1);
     world.flush().await;
     assert_eq!(world.stage.lock().writes, before + 1, "nothing has changed since");
+}
+
+#[actix::test]
+async fn a_put_with_a_script_that_cannot_be_written_leaves_what_was_there() {
+    let mut world = World::new().await;
+    world.set("a", 100).await;
+    world.take_writer().await;
+    let (made, got, added) = (world.send("a", put("x", COUNTER)), world.send("a", get()), world.send("a", add(1)));
+    assert!(matches!(answer(made).await, Err(Refusal::Unavailable(_))));
+    assert_eq!(value(answer(got).await.expect("the disk has it")), int(100));
+    assert!(matches!(answer(added).await, Err(Refusal::Unavailable(_))));
+    world.bring_writer().await;
+    assert_eq!(value(world.ask("a", add(1)).await.expect("a number")), int(101));
+}
+
+#[actix::test]
+async fn a_value_that_waits_for_its_flush_is_not_lost_with_a_put_that_the_store_cannot_take() {
+    let world = World::without_durability().await;
+    world.set("a", "v").await;
+    world.storage.gate.set_shut(true);
+    assert!(matches!(world.refused("a", put("x", COUNTER)).await, Refusal::Unavailable(_)));
+    world.storage.gate.set_shut(false);
+    assert_eq!(world.get("a").await, text("v"));
+    world.flush().await;
+    assert_eq!(world.stored("a").expect("it is flushed").value, text("v"));
 }
 
 #[actix::test]

@@ -157,3 +157,17 @@ async fn a_saved_file_is_live_within_a_second() {
     world.pass(2).await;
     assert_eq!(show(&world, "saved").await.expect("the good one stays").source.as_deref(), Some(COUNTER));
 }
+
+#[actix::test]
+async fn a_file_that_is_saved_while_the_store_takes_no_writes_is_loaded_when_it_does() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_str().expect("a readable path").to_owned();
+    let world = World::with(|settings| settings.scripts.dir = path).await;
+    world.stage.lock().refuse = true;
+    std::fs::write(folder.path().join("saved.rhai"), COUNTER).expect("writable");
+    world.pass(2).await;
+    assert!(show(&world, "saved").await.is_err());
+    world.stage.lock().refuse = false;
+    world.pass(2).await;
+    assert_eq!(show(&world, "saved").await.expect("it is loaded").source.as_deref(), Some(COUNTER));
+}

@@ -4,6 +4,7 @@
 mod apart;
 mod arrivals;
 mod clearing;
+mod consent;
 mod durability;
 mod failures;
 mod library;

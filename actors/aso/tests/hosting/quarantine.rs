@@ -5,7 +5,7 @@ use comet_kernel::contract::limiter::Leased;
 use comet_kernel::{UnixMillis, Value};
 
 use super::scripted::COUNTER;
-use super::world::{START, World, get, int, put, removed, set, text, value};
+use super::world::{START, World, get, int, put, put_named, removed, set, stored, text, value};
 
 const SPINNER: &str = r#"
     let n = 0;
@@ -129,6 +129,37 @@ async fn an_object_that_used_too_much_is_limited_and_recovers() {
     assert!(matches!(asked_for_more, Err(Refusal::Limited { retry_after_ms: 1 })), "{asked_for_more:?}");
     world.rest().await;
     assert_eq!(world.get("a").await, int(1));
+}
+
+#[actix::test]
+async fn a_tick_that_may_not_run_for_want_of_processor_time_is_not_lost() {
+    let world = World::with(|settings| settings.aso.quarantine_failures = 1_000).await;
+    world.stage.lock().lease = Some(Leased::Refused { retry_after_ms: 500 });
+    world.put("a", "v", SPINNER).await;
+    while !matches!(world.ask("a", spin()).await, Err(Refusal::Limited { .. })) {
+        world.rest().await;
+    }
+    world.pass(10).await;
+    assert!(matches!(world.refused("a", Op::Tick).await, Refusal::Limited { .. }));
+    world.stage.lock().lease = None;
+    world.pass(1).await;
+    assert!(matches!(world.refused("a", Op::Tick).await, Refusal::Limited { retry_after_ms: 1 }));
+    world.rest().await;
+    assert!(world.tick("a").await.is_some());
+    world.flush().await;
+    assert_eq!(world.stored_field("a", "n"), int(100));
+}
+
+#[actix::test]
+async fn an_object_that_is_released_runs_the_version_that_was_loaded_meanwhile() {
+    let world = World::new().await;
+    world.load("mine", "fn onGet() { 1 }").await;
+    stored(world.ask("a", put_named("v", "mine")).await);
+    world.ask("a", Op::Quarantine(true)).await.expect("it is there");
+    world.load("mine", "fn onGet() { 2 }").await;
+    assert_eq!(world.get("a").await, text("v"), "handlers are off");
+    world.ask("a", Op::Quarantine(false)).await.expect("it is there");
+    assert_eq!(world.get("a").await, int(2));
 }
 
 /// An interval of the timer that overflows with this setting stands for any fault of ours: the range of the setting

@@ -246,7 +246,7 @@ async fn on_update_is_asked_about_a_revision_of_the_value() {
     stored(world.ask_stamped("a", revise(version(5), Some(int(20))), stamp(7)).await);
     assert_eq!(world.get("a").await, int(20));
     stored(world.ask_stamped("a", revise(version(7), None), stamp(8)).await);
-    assert_eq!(world.stored_field("a", "asked"), int(1), "nobody is asked about the end of life");
+    assert_eq!(world.stored_field("a", "asked"), int(2), "it is not asked about the end of life");
 }
 
 #[actix::test]
