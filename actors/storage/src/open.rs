@@ -13,7 +13,7 @@ use fjall::Database;
 
 use crate::directory::{self, OpenError, unwritable};
 use crate::journal::{Journals, mend, pieces};
-use crate::store::{News, Store, generation, options, tables};
+use crate::store::{News, Store, Told, generation, options, tables};
 use crate::table::Table;
 
 /// Threads that make files of gathered writes, and merge files. With one, a long merge would hold the writes up.
@@ -33,8 +33,9 @@ impl From<fjall::Error> for Failure {
     }
 }
 
-/// Opens the database in a prepared data directory, and makes one if there is none.
-pub(crate) fn open(data: &Path, settings: &settings::Storage) -> Result<Store, OpenError> {
+/// Opens the database in a prepared data directory, and makes one if there is none. If it was open in this process before,
+/// what was `told` of it then holds.
+pub(crate) fn open(data: &Path, settings: &settings::Storage, told: Option<Told>) -> Result<Store, OpenError> {
     directory::found(data, |folder| {
         guard(data, folder, || Ok(tables(&open_database(folder, settings)?, 0).map(drop)?))
     })?;
@@ -47,7 +48,7 @@ pub(crate) fn open(data: &Path, settings: &settings::Storage) -> Result<Store, O
         let database = open_database(&folder, settings)?;
         check_presence(&database)?;
         news.extend(journals.cut());
-        Ok(Store::over(database, News { texts: news, pieces: pieces(data) })?)
+        Ok(Store::over(database, News { texts: news, pieces: pieces(data) }, told)?)
     })
 }
 

@@ -16,7 +16,7 @@ use crate::changes::Changes;
 use crate::directory::{OpenError, prepare_on};
 use crate::open::open;
 use crate::space::Space;
-use crate::store::{Persist, Store};
+use crate::store::{Persist, Store, Told};
 use crate::table::Table;
 
 /// Damaged places that are told apart.
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     space: Arc<dyn Space>,
     /// None while the database is closed. Reads and commits hold it for reading.
     store: RwLock<Option<Store>>,
+    /// What was told of the store that could not be opened again yet.
+    told: Mutex<Option<Told>>,
     /// Held during a commit, so that commits of an abandoned writer cannot mix with those of its successor.
     commits: Mutex<()>,
     /// The number of the writer's present life.
@@ -50,6 +52,7 @@ impl Shared {
             settings: settings.clone(),
             space,
             store: RwLock::new(None),
+            told: Mutex::default(),
             commits: Mutex::new(()),
             life: AtomicU64::new(0),
             read_only: Mutex::new(None),
@@ -66,7 +69,7 @@ impl Shared {
             && store.is_none()
         {
             prepare_on(&self.directory, &self.settings, &*self.space)?;
-            *store = Some(open(&self.directory, &self.settings)?);
+            self.open_into(&mut store)?;
         }
         Ok(self.life.fetch_add(1, Ordering::SeqCst) + 1)
     }
@@ -108,8 +111,16 @@ impl Shared {
         let Some(mut store) = self.try_exclusive() else {
             return Err("the database is unsound and in use; it is opened again when nobody uses it".to_owned());
         };
-        drop(store.take());
-        *store = Some(open(&self.directory, &self.settings).map_err(|error| error.to_string())?);
+        if let Some(store) = store.take() {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.told());
+        }
+        self.open_into(&mut store).map_err(|error| error.to_string())
+    }
+
+    fn open_into(&self, store: &mut Option<Store>) -> Result<(), OpenError> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *store = Some(open(&self.directory, &self.settings, *told)?);
+        *told = None;
         Ok(())
     }
 
@@ -174,5 +185,33 @@ impl Shared {
             Err(TryLockError::Poisoned(store)) => Some(store.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comet_kernel::contract::storage::Former;
+    use comet_kernel::{Key, Record, Value};
+
+    use super::*;
+    use crate::space::FileSystem;
+
+    #[test]
+    fn a_clear_that_failed_has_not_happened_though_its_last_write_reached_the_disk() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let shared = Shared::new(directory.path(), &settings::Storage::default(), Arc::new(FileSystem));
+        let life = shared.begin().expect("it opens");
+        let key = Key::new(b"k").expect("short");
+        let is_there = || shared.with(|store| Ok(store.get(Table::Objects, key.as_bytes())?.is_some()));
+        let mut changes = Changes::default();
+        changes.record(&key, Some(&Record::plain(1, Value::from("v"))), Former::default());
+        shared.commit(life, &changes, Persist::Disk).expect("it is written");
+        // As a clear does it, up to the moment at which the disk fails.
+        shared.with(|store| store.write_clear().map(drop)).expect("it is written");
+        shared.reopen().expect("it opens again");
+        assert_eq!((is_there(), shared.status().objects), (Ok(true), 1));
+        shared.clear(life).expect("it is cleared");
+        shared.reopen().expect("it opens again");
+        assert_eq!((is_there(), shared.status().objects), (Ok(false), 0));
     }
 }

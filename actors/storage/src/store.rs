@@ -73,6 +73,13 @@ pub(crate) enum Found {
     Damage(String),
 }
 
+/// What was told of the store before it took no writes any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    generation: u64,
+    objects: u64,
+}
+
 /// What opening found out about the journals.
 pub(crate) struct News {
     /// What was set aside or cut off now, in words for the operator.
@@ -82,9 +89,18 @@ pub(crate) struct News {
 }
 
 impl Store {
-    /// The store in a database whose tables are there, and the news of its opening.
-    pub(crate) fn over(database: Database, news: News) -> fjall::Result<Self> {
+    /// The store in a database whose tables are there, and the news of its opening. A clear that has failed, as far as
+    /// anybody was `told`, has not happened, though its last write may have reached the disk.
+    pub(crate) fn over(database: Database, news: News, told: Option<Told>) -> fjall::Result<Self> {
         let meta = database.keyspace(&Table::Meta.keyspace(0), options)?;
+        if let Some(told) = told
+            && told.generation != generation(&meta)?
+        {
+            let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&meta, GENERATION, told.generation.to_be_bytes());
+            batch.insert(&meta, OBJECTS, told.objects.to_be_bytes());
+            batch.commit()?;
+        }
         let generation = generation(&meta)?;
         let (objects, unreadable) = (number(&meta, OBJECTS)?, number(&meta, UNREADABLE)?);
         let tables = tables(&database, generation)?;
@@ -156,6 +172,11 @@ impl Store {
         persist.mode().map_or(Ok(()), |mode| self.database.persist(mode).map_err(words))
     }
 
+    /// What was told of the store so far.
+    pub(crate) fn told(&self) -> Told {
+        Told { generation: self.generation, objects: self.objects() }
+    }
+
     /// Whether the database takes writes. It does not once a write or a merge of files has failed.
     pub(crate) fn is_sound(&self) -> bool {
         self.persist(Persist::System).is_ok()
@@ -168,12 +189,7 @@ impl Store {
 
     /// Puts empty tables in the place of objects and dues, in one atomic and durable step.
     pub(crate) fn clear(&mut self) -> Result<(), String> {
-        let generation = self.generation + 1;
-        let fresh = tables(&self.database, generation).map_err(words)?;
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(self.table(Table::Meta), GENERATION, generation.to_be_bytes());
-        batch.insert(self.table(Table::Meta), OBJECTS, 0_u64.to_be_bytes());
-        batch.commit().map_err(words)?;
+        let (generation, fresh) = self.write_clear()?;
         let former = std::mem::replace(&mut self.tables, fresh);
         self.generation = generation;
         self.objects.store(0, Ordering::Relaxed);
@@ -183,6 +199,17 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Writes that empty tables stand in the place of those of objects and dues. Gives them, and their generation.
+    pub(crate) fn write_clear(&self) -> Result<(u64, [Keyspace; Table::ALL.len()]), String> {
+        let generation = self.generation + 1;
+        let fresh = tables(&self.database, generation).map_err(words)?;
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(self.table(Table::Meta), GENERATION, generation.to_be_bytes());
+        batch.insert(self.table(Table::Meta), OBJECTS, 0_u64.to_be_bytes());
+        batch.commit().map_err(words)?;
+        Ok((generation, fresh))
     }
 
     /// Brings everything to the disk and closes the database. Makes files of gathered writes, so that the next start has

@@ -8,6 +8,7 @@
 
 use std::ops::Bound;
 
+use comet_kernel::limits;
 use fjall::{UserKey, UserValue};
 
 use crate::store::{Entries, Store, is_damage, words};
@@ -16,8 +17,8 @@ use crate::table::Table;
 /// How often a span is halved: keys behind the damage are found if they differ within this many bits.
 const HALVINGS: usize = 160;
 
-/// Larger than every key.
-const PAST_ALL: [u8; 64] = [0xff; 64];
+/// Larger than every key: none is longer than this, with what some tables put before it.
+const PAST_ALL: [u8; limits::KEY_BYTES + 64] = [0xff; limits::KEY_BYTES + 64];
 
 /// The entries of a table in order, as far as they can be read.
 pub(crate) struct Walk<'a> {
@@ -142,6 +143,13 @@ mod tests {
             assert!(a < &middle[..] && &middle[..] < b, "{a:?} {middle:?} {b:?}");
         }
         assert_eq!(between(b"\xfe", b"\xff"), b"\xfe\x80");
+    }
+
+    #[test]
+    fn the_way_on_lies_behind_the_largest_key_too() {
+        let largest = [0xff; limits::KEY_BYTES];
+        let on = next_readable(&largest, |from| Ok(from > &largest[..])).expect("nothing fails");
+        assert!(on[..] > largest[..]);
     }
 
     #[test]
