@@ -1,7 +1,7 @@
 //! The way to every object, wherever it is: on this node alone, or on the nodes of a network nearest to its key.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::{Moment, UnixMillis};
 use crate::contract::aso::{Call, Op, Refusal};
@@ -34,19 +34,46 @@ pub struct Network {
     pub settled: Settled,
 }
 
-/// Whether this node has compared what it stores with its neighbours since it joined them. Copies share it.
+/// Whether this node has compared what it stores with its neighbours since it joined them, and since it last missed a
+/// change. Copies share it.
 #[derive(Clone, Debug, Default)]
-pub struct Settled(Arc<AtomicBool>);
+pub struct Settled(Arc<Standing>);
+
+#[derive(Debug, Default)]
+struct Standing {
+    settled: AtomicBool,
+    missed: AtomicU64,
+}
 
 impl Settled {
     /// Whether it has.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.settled.load(Ordering::Acquire)
     }
 
     /// Says whether it has. For the replicator.
     pub fn set(&self, settled: bool) {
-        self.0.store(settled, Ordering::Release);
+        self.0.settled.store(settled, Ordering::Release);
+    }
+
+    /// This node could not store a change that others may have: what it has is behind.
+    pub fn miss(&self) {
+        self.0.missed.fetch_add(1, Ordering::AcqRel);
+        self.set(false);
+    }
+
+    /// How many changes it has missed.
+    pub fn missed(&self) -> u64 {
+        self.0.missed.load(Ordering::Acquire)
+    }
+
+    /// Says that it has, unless it has missed a change since it had missed so many; whether that holds.
+    pub fn set_unless_missed(&self, since: u64) -> bool {
+        self.set(true);
+        if self.missed() != since {
+            self.set(false);
+        }
+        self.is_set()
     }
 }
 

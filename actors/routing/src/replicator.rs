@@ -135,6 +135,9 @@ impl Replicator {
         if self.running.is_some() {
             return;
         }
+        if self.env.joined.load(Ordering::Acquire) {
+            self.catch_up();
+        }
         if self.interval <= now {
             self.intervals += 1;
             self.wishes.everything(self.intervals.is_multiple_of(THOROUGH), true, now);
@@ -160,7 +163,7 @@ impl Replicator {
 
     fn begin(&mut self, context: &mut Context<Self>) {
         let (scope, waiting) = self.wishes.take();
-        let settles = scope.thorough && self.settling.is_some();
+        let settles = (scope.thorough && self.settling.is_some()).then(|| self.env.service.settled.missed());
         let Some(round) = self.round(scope, &Rc::default()) else {
             // Without a place of its own this node has no neighbours yet.
             answer(waiting);
@@ -195,35 +198,36 @@ impl Replicator {
         Some(Round::new(&self.env, &own.id, scope, &self.heard, handed))
     }
 
-    fn conclude(&mut self, outcome: Outcome, settles: bool) {
+    fn conclude(&mut self, outcome: Outcome, settles: Option<u64>) {
         let now = self.now();
         tracing::debug!(?outcome, "a round of replication is over");
         if !outcome.complete {
             self.wishes.everything(true, false, now);
-        } else if settles {
-            self.settle(&outcome);
+        } else if let Some(missed) = settles {
+            self.settle(&outcome, missed);
         }
         for key in outcome.later {
             self.wishes.name(key, now);
         }
     }
 
-    /// Counts a thorough round towards this node's being settled.
-    fn settle(&mut self, outcome: &Outcome) {
+    /// Counts a thorough round towards this node's being settled, if it could store what it lacked. Before it the node had
+    /// `missed` so many changes.
+    fn settle(&mut self, outcome: &Outcome, missed: u64) {
         let Some(rounds) = &mut self.settling else { return };
-        *rounds += 1;
-        if outcome.unsure == 0 || *rounds >= SETTLING {
+        *rounds += u32::from(!self.env.storage.gate.is_shut());
+        let certain = outcome.unsure == 0 && *rounds > 0;
+        if (certain || *rounds >= SETTLING) && self.env.service.settled.set_unless_missed(missed) {
             tracing::info!(unsure = outcome.unsure, "this node's copies are as new as its neighbours'");
             self.settling = None;
-            self.env.service.settled.set(true);
         } else {
             let now = self.now();
             self.wishes.everything(true, false, now);
         }
     }
 
-    /// This node has joined the network: what it stores may be behind.
-    fn join(&mut self) {
+    /// This node has joined the network, or has missed a change: what it stores may be behind.
+    fn catch_up(&mut self) {
         if self.settling.is_none() && !self.env.service.settled.is_set() {
             self.settling = Some(0);
             let now = self.now();
@@ -268,10 +272,6 @@ impl Actor for Replicator {
     fn started(&mut self, context: &mut Context<Self>) {
         self.env.service.settled.set(false);
         self.plan_interval();
-        // Whoever takes the place of a replicator that failed is not told again that this node has joined.
-        if self.env.joined.load(Ordering::Acquire) {
-            self.join();
-        }
         self.turn(context);
     }
 }
@@ -294,7 +294,7 @@ impl Handler<Changed> for Replicator {
     fn handle(&mut self, changed: Changed, responder: Responder<()>, context: &mut Context<Self>) {
         let now = self.now();
         if changed.joined_network {
-            self.join();
+            self.catch_up();
         }
         if !changed.joined.is_empty() {
             // What others compared before may have passed over those who come, and those may bring what nobody knew.

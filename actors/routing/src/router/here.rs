@@ -13,6 +13,7 @@ use crate::wire::{Answer, Ask, Condition, Stamp};
 /// Asks this node's copy. What is not about one object is refused.
 pub(super) async fn ask(net: &Net, ask: Ask, caller: Arc<Caller>, request: Request) -> Answer {
     let is_get = matches!(ask, Ask::Get { .. });
+    let changes = matches!(ask, Ask::Put { .. } | Ask::Revise { .. } | Ask::Remove { .. } | Ask::Arrive { .. });
     let Some((key, op, stamp)) = operation(ask) else {
         return Answer::Refused(Refusal::Forbidden("that is no question about an object".into()));
     };
@@ -20,7 +21,11 @@ pub(super) async fn ask(net: &Net, ask: Ask, caller: Arc<Caller>, request: Reque
     if is_get {
         return get(net, call(Op::Copy, None), call(op, None)).await;
     }
-    answer(carry(net, call(op, stamp)).await)
+    let answer = answer(carry(net, call(op, stamp)).await);
+    if changes && matches!(answer, Answer::Refused(Refusal::Unavailable(_))) && net.env.storage.gate.is_shut() {
+        net.miss(&key);
+    }
+    answer
 }
 
 /// A get: a plain value is its copy. A handler's answer needs the copy too, for the stamp that goes with it, and afterwards

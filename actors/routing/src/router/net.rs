@@ -223,6 +223,12 @@ impl Net {
         })
     }
 
+    /// This node could not store a change that others may have: until it has compared, its own copies are not enough.
+    pub(super) fn miss(&self, key: &Key) {
+        self.env.service.settled.miss();
+        self.mend(key);
+    }
+
     /// Tells the replicator that a key's copies are not what they should be.
     pub(super) fn mend(&self, key: &Key) {
         let now = self.clock().now();

@@ -1,6 +1,8 @@
-//! Spreading: a change goes to all nodes of its key at once, and is answered when a quorum has spoken.
+//! Spreading: a change goes to all nodes of its key at once, and is answered when a quorum has spoken. If this node is one
+//! of them it is of that quorum: whoever has put something here finds it here.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use comet_kernel::Key;
 use futures::StreamExt;
@@ -11,6 +13,9 @@ use super::Outcome;
 use super::net::{Behalf, Failure, Net, Replica};
 use super::votes::Votes;
 use crate::wire::{Answer, Ask};
+
+/// How long a change waits for this node's own copy when the others are enough: more than handlers hold a shard up.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 type Said = (Replica, Result<Answer, Failure>);
 
@@ -25,10 +30,18 @@ pub(super) async fn spread(
     mut votes: Votes,
 ) -> Outcome {
     let asked = replicas.clone();
+    let (mut silent_here, mut patience) = (replicas.contains(&Replica::Here), net.clock().sleep(PATIENCE));
     let mut running = send(&net, &behalf, &ask, replicas);
-    while !votes.are_enough() {
-        let Some((replica, answer)) = running.next().await else { break };
-        votes.count(&replica, answer);
+    while !votes.are_enough() || silent_here {
+        tokio::select! {
+            biased;
+            said = running.next() => {
+                let Some((replica, answer)) = said else { break };
+                silent_here &= replica != Replica::Here;
+                votes.count(&replica, answer);
+            }
+            () = &mut patience, if silent_here => silent_here = false,
+        }
     }
     votes.hide_what_is_forged(&net, &key);
     let (reply, stored) = (votes.verdict(), votes.have_stored());

@@ -72,3 +72,26 @@ async fn a_node_whose_replicator_was_restarted_while_alone_is_settled_at_once() 
     env.kernel.registry.order("node/replicator", Action::Restart).await.unwrap();
     world.until(|| env.service.settled.is_set()).await;
 }
+
+#[actix::test]
+async fn a_node_that_has_missed_a_change_is_settled_when_it_has_compared_again_and_can_store_what_it_lacked() {
+    let world = world(8).await;
+    world.fill(&world.nodes, OBJECTS, REPLICAS);
+    let node = &world.nodes[0];
+    let env = world.env(node);
+    world.changed(node, &world.nodes[1..], &[], true).await;
+    env.joined.store(true, Ordering::Release);
+    world.until(|| env.service.settled.is_set()).await;
+    env.storage.gate.set_shut(true);
+    env.service.settled.miss();
+    let key = world.at(node, |site| site.records.keys().next().expect("it stores something").clone());
+    env.mend.tell(crate::messages::Mend { key }).expect("it lives");
+    for _ in 0..5 {
+        world.rest().await;
+        world.clock.advance(Duration::from_secs(15));
+    }
+    assert!(!env.service.settled.is_set(), "what it lacks it could not store");
+    env.storage.gate.set_shut(false);
+    world.clock.advance(Duration::from_secs(15));
+    world.until(|| env.service.settled.is_set()).await;
+}

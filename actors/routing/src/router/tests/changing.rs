@@ -47,6 +47,34 @@ async fn a_put_is_acknowledged_by_a_quorum_and_reaches_the_slow_nodes_later() {
 }
 
 #[actix::test]
+async fn who_has_put_something_finds_it_at_the_same_node() {
+    let world = World::of(8).await;
+    let own = world.near(&key("k"))[0];
+    lock(&world.nodes[own].shelf).hung = true;
+    let op = put("v", |_| ());
+    let mut stored = Box::pin(world.nodes[own].route(&world.clock, "k", op));
+    world.until(|| world.holders("k", &text("v")) == 4).await;
+    world.idle().await;
+    assert!(futures::poll!(&mut stored).is_pending(), "the others are enough, but it is not here yet");
+    world.clock.advance(Duration::from_millis(500));
+    assert!(world.run(stored).await.is_ok(), "a copy that hangs holds nobody up for long");
+}
+
+#[actix::test]
+async fn a_node_whose_store_takes_no_writes_does_not_trust_what_it_has() {
+    let world = World::of(8).await;
+    let own = world.near(&key("k"))[0];
+    world.put(own, "k", "old").await.unwrap();
+    world.until(|| world.holders("k", &text("old")) == 5).await;
+    let node = &world.nodes[own];
+    node.env.storage.gate.set_shut(true);
+    lock(&node.shelf).refusal = Some(Refusal::Unavailable("the disk is full".to_owned()));
+    world.put(own, "k", "new").await.unwrap();
+    assert!(!node.env.service.settled.is_set());
+    assert_eq!(world.get(own, "k").await, Some(text("new")));
+}
+
+#[actix::test]
 async fn a_put_that_misses_nodes_is_mended_and_one_without_a_quorum_says_so() {
     let world = World::of(8).await;
     let near = world.near(&key("k"));
