@@ -113,6 +113,36 @@ fn all_nodes_are_restarted_one_after_the_other_under_load_and_nothing_acknowledg
 }
 
 #[test]
+fn what_was_replaced_by_something_that_has_ended_does_not_come_back_with_a_node_that_missed_that() {
+    let mut cluster = small(4, 2).nodes(4).start();
+    let keys: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
+    let named: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let put = |cluster: &Cluster, value: &str, lifetime: &[&str]| {
+        let mut connection = cluster[0].connect();
+        for key in &keys {
+            redis::cmd("SET").arg(key).arg(value).arg(lifetime).exec(&mut connection).unwrap();
+        }
+    };
+    let seen = |cluster: &Cluster, number: usize| -> Vec<Option<String>> {
+        redis::cmd("MGET").arg(&keys).query(&mut cluster[number].connect()).unwrap()
+    };
+    put(&cluster, "old", &[]);
+    check::converged(&cluster, &named, 4, PATIENCE);
+    cluster.kill9(3);
+    put(&cluster, "new", &["PX", "5000"]);
+    let nothing = vec![None; keys.len()];
+    eventually(PATIENCE, "what was put last ends", || seen(&cluster, 0) == nothing);
+    cluster.restart(3);
+    cluster.wait_until_joined();
+    for number in cluster.live() {
+        assert_eq!(seen(&cluster, number), nothing, "through node {number}, at once");
+    }
+    cluster.replicate();
+    let stored = |number: usize| redis::cmd("DBSIZE").query::<u64>(&mut cluster[number].connect()).unwrap();
+    eventually(PATIENCE, "nobody has the old values", || cluster.live().into_iter().all(|number| stored(number) == 0));
+}
+
+#[test]
 fn a_node_that_is_asked_to_end_hands_over_what_it_alone_has() {
     let mut cluster = small(1, 1).nodes(3).start();
     let ledger = write(&cluster, 60);

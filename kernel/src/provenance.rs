@@ -38,6 +38,9 @@ pub enum Removal {
     Everywhere,
     /// The copy of this node removed itself. The tombstone stays here, and other copies live on.
     Here,
+    /// Its life has ended, as its put said: what is left is the mark of that, see [`Record::mark`]. It is copied like an
+    /// object.
+    Ended,
 }
 
 /// 64 bytes; all zero if nobody signed.
@@ -49,11 +52,13 @@ impl Provenance {
     /// scripted object is left out, for its handlers change it, in each copy for itself.
     ///
     /// It is hashed as MessagePack, which tells where each part ends and of what type it is: no two puts have one claim. If
-    /// a script could stand where a value was signed, any plain value could be passed off as that of a script.
+    /// a script could stand where a value was signed, any plain value could be passed off as that of a script. Of the value
+    /// it is the digest that is signed, so that a mark, which has nothing else of it, has the claim of what has ended.
     pub fn claim(key: &Key, record: &Record, provenance: &Provenance) -> [u8; 32] {
-        const DOMAIN: &[u8] = b"comet put 2\n";
+        const DOMAIN: &[u8] = b"comet put 3\n";
         let Provenance { script, replicas, removed, by: _, signature: _ } = provenance;
-        let value = script.is_none().then_some(&record.value);
+        let value = script.is_none().then(|| record.value_digest());
+        let removed = removed.filter(|removed| *removed != Removal::Ended);
         let put = (key.place(), record.version, record.expires, &record.owner, replicas, removed, script, value);
         let said = rmp_serde::to_vec(&put).expect("all of it has a form in MessagePack, and memory takes every write");
         Sha256::new().chain_update(DOMAIN).chain_update(said).finalize().into()

@@ -1,11 +1,14 @@
 //! What the node knows of one object, as it is stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
 use crate::identity::ScriptHash;
+use crate::limits;
 use crate::provenance::{Provenance, Removal};
 use crate::value::Value;
 
@@ -28,6 +31,9 @@ pub struct Record {
     /// Where this version comes from, if the node is part of a network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Box<Provenance>>,
+    /// Whether an older version, on a node that has missed this one, may outlive it. Then its end leaves a mark.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadows: bool,
 }
 
 /// The active half of a record.
@@ -67,12 +73,44 @@ pub struct Interval {
 impl Record {
     /// A plain value.
     pub fn plain(version: u64, value: Value) -> Self {
-        Record { version, value, expires: None, active: None, owner: None, provenance: None }
+        Record { version, value, expires: None, active: None, owner: None, provenance: None, shadows: false }
     }
 
-    /// Whether the object's life has ended by `now`.
+    /// When the record goes: at the end of its life, or, of a mark, as long after that as a tombstone stays.
+    pub fn end(&self) -> Option<UnixMillis> {
+        let stays = match self.removed() {
+            Some(Removal::Ended) => Duration::from_secs(limits::TOMBSTONE_SECONDS),
+            _ => Duration::ZERO,
+        };
+        self.expires.map(|end| end.after(stays))
+    }
+
+    /// Whether the record has gone by `now`.
     pub fn expired(&self, now: UnixMillis) -> bool {
-        self.expires.is_some_and(|end| end <= now)
+        self.end().is_some_and(|end| end <= now)
+    }
+
+    /// What stays where a life has ended that older versions may outlive: everything that was signed, but for the value, of
+    /// which the digest is left. It is held against older copies as a tombstone is, and proves by itself that it may be.
+    pub fn mark(&self) -> Option<Record> {
+        let provenance = self.provenance.as_deref().filter(|signed| self.shadows && signed.removed.is_none())?;
+        let value = match provenance.script {
+            Some(_) => Value::Nil,
+            None => Value::Bytes(self.value_digest().into()),
+        };
+        let provenance = Some(Box::new(Provenance { removed: Some(Removal::Ended), ..provenance.clone() }));
+        let (expires, owner) = (self.expires, self.owner.clone());
+        Some(Record { expires, owner, provenance, shadows: true, ..Record::plain(self.version, value) })
+    }
+
+    /// SHA-256 of the value as MessagePack; what a mark has in its place.
+    pub(crate) fn value_digest(&self) -> [u8; 32] {
+        if let (Some(Removal::Ended), Value::Bytes(digest)) = (self.removed(), &self.value)
+            && let Ok(digest) = <[u8; 32]>::try_from(&**digest)
+        {
+            return digest;
+        }
+        Sha256::digest(rmp_serde::to_vec(&self.value).expect("values encode, and memory takes every write")).into()
     }
 
     /// How far the removal reaches, if the record is a tombstone.
@@ -88,7 +126,7 @@ impl Record {
     /// The moments at which the timer actor has to wake this object.
     pub fn dues(&self) -> Dues {
         let tick = self.active.as_ref().filter(|active| !active.quarantined).and_then(|active| active.timer);
-        Dues { tick: tick.map(|timer| timer.due), expiry: self.expires }
+        Dues { tick: tick.map(|timer| timer.due), expiry: self.end() }
     }
 }
 

@@ -4,12 +4,15 @@
 //! say, in the same way on every node: a removal wins over a put, a put with a script over one without, the value with
 //! the larger encoding over the smaller one, and otherwise the larger digest of the claim.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::Active;
 use comet_kernel::{Key, Record, UnixMillis, change, limits};
+
+use crate::terms::Replaced;
 
 /// What becomes of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,8 @@ fn rank(key: &Key, record: &Record) -> (bool, bool, usize, [u8; 32]) {
     }
     let size = if record.active.is_some() { 0 } else { record.value.encoded_size() };
     let claim = Provenance::claim(key, record, &provenance);
-    (record.removed().is_some(), record.active.is_some(), size, claim)
+    let removed = record.removed().is_some_and(|removed| removed != Removal::Ended);
+    (removed, record.active.is_some(), size, claim)
 }
 
 /// An owned object gives way to what its owner's node has signed, and to nothing else. In what was stored while the node was
@@ -98,6 +102,14 @@ fn check(incoming: &Record) -> Result<(), Refusal> {
     }
     change::check(&incoming.value)?;
     incoming.active.as_deref().map_or(Ok(()), |active| change::check(&active.state))
+}
+
+/// A copy as it takes the place of something else.
+pub(crate) fn replacing(mut incoming: Arc<Record>, replaced: Replaced) -> Arc<Record> {
+    if incoming.removed().is_none() && replaced.outlives(incoming.expires) {
+        Arc::make_mut(&mut incoming).shadows = true;
+    }
+    incoming
 }
 
 /// The active half of a copy as this node takes it: nobody has put its object in quarantine here, and a timer that should

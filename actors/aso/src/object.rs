@@ -164,7 +164,7 @@ impl Object {
     fn serve(&mut self, call: Call, responder: CallResponder, context: &mut Context<Self>) {
         self.links.caused = call.request.caused;
         self.local.hear(&call.op, call.stamp.as_deref());
-        let (version, _) = self.version_and_end();
+        let version = self.replaced().version;
         if let Some(reply) = replayed(&call.op, call.stamp.as_deref(), version, || self.record()) {
             return self.answer(responder, reply);
         }
@@ -210,16 +210,18 @@ impl Object {
         self.pipeline.answer(responder, reply);
     }
 
-    /// Nobody waits for the end of a life: it goes to the disk with the next flush. Who reads the record there sees that it
+    /// Nobody waits for the end of a life: it, or its mark, goes to the disk with the next flush. Who reads the record there sees that it
     /// has ended.
     fn end_if_expired(&mut self) {
-        let expires = match &self.body {
+        let end = match &self.body {
             Body::Gone | Body::Fallen(_) => None,
-            Body::Plain(record) => record.expires,
+            Body::Plain(record) => record.end(),
             Body::Scripted(scripted) => scripted.expires,
         };
-        if expires.is_some_and(|end| end <= self.local.env.unix()) {
-            self.body = Body::Gone;
+        let now = self.local.env.unix();
+        if end.is_some_and(|end| end <= now) {
+            let mark = self.record().and_then(|record| record.mark()).filter(|mark| !mark.expired(now));
+            self.body = mark.map_or(Body::Gone, |mark| Body::Plain(Arc::new(mark)));
             self.forsake_parked();
             self.changed();
             self.leave();
@@ -263,7 +265,7 @@ impl Object {
                 object.replace(origin, put, asked, responder, context);
             });
         };
-        let replaced = self.version_and_end();
+        let replaced = self.replaced();
         match Scripted::conceive(&self.local, self.circumstances(&origin), &put, found, replaced) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(made) => {
@@ -282,7 +284,7 @@ impl Object {
         context: &mut Context<Self>,
     ) {
         let next = |replaced| self.local.next_version(replaced);
-        let terms = Terms::of_put(&put, self.version_and_end(), self.circumstances(origin), next);
+        let terms = Terms::of_put(&put, self.replaced(), self.circumstances(origin), next);
         let body = Body::Plain(Arc::new(terms.record(put.value)));
         let reply = Reply::Stored { former: self.former_record() };
         self.change_and_answer(body, asked, responder, reply, context);
@@ -351,11 +353,14 @@ impl Object {
         });
     }
 
-    fn version_and_end(&self) -> Replaced {
+    /// What a change would replace.
+    fn replaced(&self) -> Replaced {
         match &self.body {
-            Body::Gone | Body::Fallen(_) => (None, None),
-            Body::Plain(record) => (Some(record.version), record.expires.filter(|_| record.removed().is_none())),
-            Body::Scripted(scripted) => (Some(scripted.version), scripted.expires),
+            Body::Gone | Body::Fallen(_) => Replaced::default(),
+            Body::Plain(record) => Replaced::of(Some(record), self.local.env.unix()),
+            Body::Scripted(scripted) => {
+                Replaced { version: Some(scripted.version), expires: scripted.expires, shadows: scripted.shadows }
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use comet_kernel::contract::aso::{
 };
 use comet_kernel::{Caller, Key, Record, UnixMillis, Value};
 
-use crate::arrival::{Weighed, weigh};
+use crate::arrival::{Weighed, replacing, weigh};
 use crate::terms::{Replaced, Terms, replayed, tombstone, tombstone_here};
 
 /// What is to be done about a call.
@@ -66,8 +66,9 @@ pub(crate) fn decide(
             let owner = live.and_then(|record| record.owner.clone());
             check_owner(owner.as_deref(), circumstances.caller)?;
             let value = edit.apply(live.map(|record| &record.value))?;
-            let (replaced, expires) = replaced(present, live);
-            let record = Record { expires, owner, ..Record::plain(version(replaced), value.clone()) };
+            let replaced = Replaced::of(present.map(AsRef::as_ref), now);
+            let record =
+                Record { expires: replaced.expires, owner, ..Record::plain(version(replaced.version), value.clone()) };
             Ok(Verdict::Write(Some(record), Reply::Value(value)))
         }
         Op::Remove => decide_remove(live, circumstances),
@@ -85,8 +86,12 @@ pub(crate) fn decide(
         Op::Info => Ok(Verdict::Answer(live.map_or(Reply::Absent, |record| Reply::Info(Box::new(info(record, now)))))),
         Op::Log => Ok(Verdict::Answer(live.map_or(Reply::Absent, |_| Reply::Log(Vec::new())))),
         Op::Tick => Ok(match present {
-            Some(record) if record.expired(now) => Verdict::Write(None, Reply::Ticked { next: None }),
-            present => Verdict::Answer(Reply::Ticked { next: present.and_then(|record| record.expires) }),
+            Some(record) if record.expired(now) => {
+                let mark = record.mark().filter(|mark| !mark.expired(now));
+                let next = mark.as_ref().and_then(Record::end);
+                Verdict::Write(mark, Reply::Ticked { next })
+            }
+            present => Verdict::Answer(Reply::Ticked { next: present.and_then(|record| record.end()) }),
         }),
         Op::Quarantine(on) => Ok(decide_quarantine(on, live)),
         // A plain value has no handlers that could have changed it.
@@ -111,7 +116,8 @@ fn decide_put(
     if put.script.is_some() {
         return Ok(Verdict::Conceive(put));
     }
-    let terms = Terms::of_put(&put, replaced(present, live), circumstances, version);
+    let replaced = Replaced::of(present.map(AsRef::as_ref), circumstances.now);
+    let terms = Terms::of_put(&put, replaced, circumstances, version);
     let reply = Reply::Stored { former: live.map(shown) };
     Ok(Verdict::Write(lasting(terms.record(put.value), circumstances), reply))
 }
@@ -142,7 +148,7 @@ fn decide_revision(
         check_script(live)?;
     }
     let terms = match circumstances.stamp {
-        Some(stamp) => Terms::stamped(stamp),
+        Some(stamp) => Terms::stamped(stamp, Replaced::of(Some(present), circumstances.now)),
         None => Terms { version: version(Some(present.version)), ..Terms::of(present) },
     };
     let value = revision.value.unwrap_or_else(|| present.value.clone());
@@ -159,8 +165,13 @@ fn decide_arrival(
     Ok(match weighed {
         Weighed::Same => Verdict::Answer(Reply::Arrived(Arrived::Same)),
         Weighed::Outdated(version) => Verdict::Answer(Reply::Arrived(Arrived::Outdated(version))),
-        Weighed::Taken if record.active.is_some() => Verdict::Adopt(record),
-        Weighed::Taken => Verdict::Write(Some(Arc::unwrap_or_clone(record)), Reply::Arrived(Arrived::Taken)),
+        Weighed::Taken => {
+            let record = replacing(record, Replaced::of(present.map(AsRef::as_ref), circumstances.now));
+            match record.active {
+                Some(_) => Verdict::Adopt(record),
+                None => Verdict::Write(Some(Arc::unwrap_or_clone(record)), Reply::Arrived(Arrived::Taken)),
+            }
+        }
     })
 }
 
@@ -204,11 +215,6 @@ fn lasting(record: Record, circumstances: Circumstances<'_>) -> Option<Record> {
         return Some(record);
     }
     stamp.map(|_| tombstone_here(record.version, record.owner, record.provenance, caller, now))
-}
-
-/// The version and the end of what a change replaces. A new version is newer than a tombstone's, too.
-fn replaced(present: Option<&Arc<Record>>, live: Option<&Arc<Record>>) -> Replaced {
-    (present.map(|record| record.version), live.and_then(|record| record.expires))
 }
 
 /// Whether an object may be shown as it is, or edited: if it has a script, that decides, and it is lost.

@@ -19,10 +19,34 @@ pub(crate) struct Terms {
     pub expires: Option<UnixMillis>,
     pub owner: Option<Arc<str>>,
     pub provenance: Option<Box<Provenance>>,
+    pub shadows: bool,
 }
 
-/// Version and end of life of what a put replaces.
-pub(crate) type Replaced = (Option<u64>, Option<UnixMillis>);
+/// What a change replaces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Replaced {
+    /// Its version, be it a tombstone's.
+    pub version: Option<u64>,
+    /// The end of its life, if it lives and that ends.
+    pub expires: Option<UnixMillis>,
+    /// Whether something older may outlive it.
+    pub shadows: bool,
+}
+
+impl Replaced {
+    /// Replaces what is there now.
+    pub fn of(present: Option<&Record>, now: UnixMillis) -> Self {
+        let Some(present) = present else { return Replaced::default() };
+        let expires = present.expires.filter(|_| present.is_live(now));
+        Replaced { version: Some(present.version), expires, shadows: present.shadows }
+    }
+
+    /// Whether it, or something older, lives longer than what ends then.
+    pub fn outlives(self, end: Option<UnixMillis>) -> bool {
+        let lives_longer = |end| self.shadows || self.expires.is_none_or(|expires| expires > end);
+        self.version.is_some() && end.is_some_and(lives_longer)
+    }
+}
 
 /// Who asks, and the version that the change is to have, if that is said.
 #[derive(Clone, Debug)]
@@ -40,35 +64,38 @@ impl Terms {
         version: impl FnOnce(Option<u64>) -> u64,
     ) -> Self {
         match circumstances.stamp {
-            Some(stamp) => Terms::stamped(stamp),
+            Some(stamp) => Terms::stamped(stamp, replaced),
             None => Terms {
-                version: version(replaced.0),
-                expires: put.lifetime.end(replaced.1, circumstances.now, circumstances.max_ttl),
+                version: version(replaced.version),
+                expires: put.lifetime.end(replaced.expires, circumstances.now, circumstances.max_ttl),
                 owner: put.owned.then(|| circumstances.caller.id.clone()),
                 provenance: None,
+                shadows: false,
             },
         }
     }
 
     /// What a stamp says.
-    pub fn stamped(stamp: &Stamp) -> Self {
+    pub fn stamped(stamp: &Stamp, replaced: Replaced) -> Self {
         Terms {
             version: stamp.version,
             expires: stamp.expires,
             owner: stamp.owner.clone(),
             provenance: Some(Box::new(stamp.provenance.clone())),
+            shadows: replaced.outlives(stamp.expires),
         }
     }
 
     /// Those of a record; it is another version now, and nobody has signed that.
     pub fn of(record: &Record) -> Self {
-        Terms { version: record.version, expires: record.expires, owner: record.owner.clone(), provenance: None }
+        let (version, expires, owner) = (record.version, record.expires, record.owner.clone());
+        Terms { version, expires, owner, provenance: None, shadows: false }
     }
 
     /// A record of a plain value on these terms.
     pub fn record(self, value: Value) -> Record {
-        let Terms { version, expires, owner, provenance } = self;
-        Record { version, value, expires, active: None, owner, provenance }
+        let Terms { version, expires, owner, provenance, shadows } = self;
+        Record { version, value, expires, active: None, owner, provenance, shadows }
     }
 }
 
@@ -100,7 +127,7 @@ fn is_of(record: &Record, stamp: &Stamp) -> bool {
 
 /// What stays where a stamped removal was: it keeps older copies away, here and wherever it is copied to.
 pub(crate) fn tombstone(stamp: &Stamp, now: UnixMillis) -> Record {
-    let mut record = Terms::stamped(stamp).record(Value::Nil);
+    let mut record = Terms::stamped(stamp, Replaced::default()).record(Value::Nil);
     record.expires = Some(stamp.expires.unwrap_or_else(|| tombstone_end(now)));
     bury(&mut record.provenance, Removal::Everywhere);
     record
@@ -119,7 +146,8 @@ pub(crate) fn tombstone_here(
         Box::new(Provenance { by, signature: Signature([0; 64]), script: None, replicas: None, removed: None })
     };
     let provenance = Some(provenance.unwrap_or_else(unsigned));
-    let mut record = Terms { version, expires: Some(tombstone_end(now)), owner, provenance }.record(Value::Nil);
+    let expires = Some(tombstone_end(now));
+    let mut record = Terms { version, expires, owner, provenance, shadows: false }.record(Value::Nil);
     bury(&mut record.provenance, Removal::Here);
     record
 }

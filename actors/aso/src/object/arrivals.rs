@@ -8,7 +8,7 @@ use comet_kernel::{Context, Record, Value};
 
 use super::scripted::{refusal, travelled};
 use super::{Body, Found, Object, Scripted};
-use crate::arrival::{Weighed, weigh};
+use crate::arrival::{Weighed, replacing, weigh};
 use crate::sandbox::{Actions, Args, Handler, State};
 use crate::terms::Origin;
 
@@ -26,7 +26,7 @@ impl Object {
         match weighed {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(Weighed::Outdated(version)) => self.answer(responder, Reply::Arrived(Arrived::Outdated(version))),
-            Ok(Weighed::Taken) => self.adopt(origin, record, responder, context),
+            Ok(Weighed::Taken) => self.adopt(origin, replacing(record, self.replaced()), responder, context),
             Ok(Weighed::Same) => match self.merge(present.as_deref(), &record, context) {
                 Ok(arrived) => self.answer(responder, Reply::Arrived(arrived)),
                 Err(refusal) => responder.answer(Err(refusal)),

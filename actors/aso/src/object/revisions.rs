@@ -56,6 +56,7 @@ impl Object {
             expires: scripted.expires,
             owner: scripted.owner.clone(),
             provenance: None,
+            shadows: false,
         };
         self.set(Some(&value), terms, left, context)?;
         Ok(value)
@@ -88,12 +89,13 @@ impl Object {
         plain::check_owner(scripted.owner.as_deref(), &origin.caller)?;
         revision.check()?;
         let terms = match origin.stamp.as_deref() {
-            Some(stamp) => Terms::stamped(stamp),
+            Some(stamp) => Terms::stamped(stamp, self.replaced()),
             None => Terms {
                 version: self.local.next_version(Some(scripted.version)),
                 expires: scripted.expires,
                 owner: scripted.owner.clone(),
                 provenance: None,
+                shadows: false,
             },
         };
         let sooner = ends_sooner(scripted.expires, terms.expires);

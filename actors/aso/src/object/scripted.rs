@@ -46,6 +46,7 @@ pub(crate) struct Scripted {
     pub provenance: Option<Box<Provenance>>,
     pub timer: Option<Interval>,
     pub quarantined: bool,
+    pub shadows: bool,
 }
 
 impl Found {
@@ -92,6 +93,7 @@ impl Scripted {
             provenance: record.provenance.clone(),
             timer: active.timer,
             quarantined: active.quarantined,
+            shadows: record.shadows,
         })
     }
 
@@ -129,6 +131,7 @@ impl Scripted {
             provenance: terms.provenance,
             timer: None,
             quarantined: false,
+            shadows: terms.shadows,
         };
         Ok(Made { scripted, actions, note: None })
     }
@@ -168,8 +171,9 @@ impl Scripted {
 
     /// Gives the object the terms of a new version.
     pub fn set_terms(&mut self, terms: Terms) {
-        let Terms { version, expires, owner, provenance } = terms;
+        let Terms { version, expires, owner, provenance, shadows } = terms;
         (self.version, self.expires, self.owner, self.provenance) = (version, expires, owner, provenance);
+        self.shadows = shadows;
     }
 
     /// The object as it is to be stored.
@@ -188,6 +192,7 @@ impl Scripted {
             })),
             owner: self.owner.clone(),
             provenance: self.provenance.clone(),
+            shadows: self.shadows,
         }
     }
 

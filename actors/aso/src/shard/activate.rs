@@ -15,6 +15,7 @@ use crate::library::Fetch;
 use crate::object::{self, Birth, Found, Made, Object, Scripted};
 use crate::pipeline::Pipeline;
 use crate::plain;
+use crate::terms::Replaced;
 
 /// How long a key waits for room in memory: one pause, and how many of them at the most.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -135,7 +136,7 @@ impl Shard {
         let made = match op {
             Op::Put(put) => {
                 let live = present.as_ref().filter(|record| record.is_live(now.now));
-                let replaced = (present.as_ref().map(|record| record.version), live.and_then(|live| live.expires));
+                let replaced = Replaced::of(present.as_deref(), now.now);
                 let reply = Reply::Stored { former: live.map(plain::shown) };
                 Scripted::conceive(&self.local, now, &put, found, replaced).map(|made| (made, reply))
             }

@@ -105,6 +105,40 @@ async fn what_a_tombstone_or_an_ended_life_was_newer_than_stays_away() {
 }
 
 #[actix::test]
+async fn the_end_of_a_life_leaves_a_mark_where_something_older_may_outlive_it() {
+    let world = World::networked().await;
+    let ends = |seconds, milliseconds| Stamp { expires: Some(after(seconds)), ..stamp(milliseconds) };
+    for (name, new) in [("plain", set("new")), ("object", put("new", COUNTER)), ("revised", revise(version(5), None))] {
+        stored(world.ask_stamped(name, set("old"), stamp(5)).await);
+        stored(world.ask_stamped(name, new, ends(10, 6)).await);
+        stored(world.ask_stamped(name, set("newest"), ends(10, 7)).await);
+        stored(world.ask_stamped(name, put("last", COUNTER), ends(10, 8)).await);
+    }
+    for name in ["plain", "object", "revised"] {
+        stored(world.ask_stamped(&format!("{name}, later"), set("old"), ends(9, 5)).await);
+        stored(world.ask_stamped(&format!("{name}, later"), set("new"), ends(10, 6)).await);
+    }
+    world.pass(10).await;
+    for name in ["plain", "object", "revised"] {
+        let day = after(10 + limits::TOMBSTONE_SECONDS);
+        assert_eq!(world.tick(name).await.or(Some(day)), Some(day), "{name}");
+        world.flush().await;
+        assert_eq!(world.get(name).await, Value::Nil);
+        let mark = world.stored(name).expect("it is marked");
+        assert_eq!((mark.version, mark.removed()), (version(8), Some(Removal::Ended)));
+        assert_eq!(world.armed(name), Some(day));
+        world.tick(&format!("{name}, later")).await;
+        assert!(world.stored(&format!("{name}, later")).is_none(), "what was there has ended sooner");
+    }
+    world.clock.advance(SECOND * limits::TOMBSTONE_SECONDS as u32);
+    for name in ["plain", "object", "revised"] {
+        assert_eq!(world.tick(name).await, None);
+        world.flush().await;
+        assert!(world.stored(name).is_none());
+    }
+}
+
+#[actix::test]
 async fn a_version_that_a_shard_gives_is_newer_than_every_version_it_has_heard_of() {
     let world = World::networked().await;
     let ahead = 60_000;

@@ -36,7 +36,8 @@ async fn get(net: &Net, copy: Call, get: Call) -> Answer {
         other => return other,
     };
     if record.active.is_none() {
-        let shown = record.is_live(net.unix()) || record.removed() == Some(Removal::Everywhere);
+        let gone_everywhere = matches!(record.removed(), Some(Removal::Everywhere | Removal::Ended));
+        let shown = record.is_live(net.unix()) || gone_everywhere;
         return if shown { Answer::Record(record) } else { Answer::Absent };
     }
     let outcome = match answer(carry(net, get).await) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comet_kernel::provenance::{Removal, Signature};
-use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis};
+use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis, Value};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
@@ -76,7 +76,12 @@ impl Signer {
 /// transport has proven who it is.
 pub(super) fn check(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), Forgery> {
     let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
-    if provenance.script.is_some() != record.active.is_some() || provenance.removed == Some(Removal::Here) {
+    let as_signed = match provenance.removed {
+        None | Some(Removal::Everywhere) => provenance.script.is_some() == record.active.is_some(),
+        Some(Removal::Ended) => is_bare(record, provenance) && record.expires.is_some_and(|end| end <= now),
+        Some(Removal::Here) => false,
+    };
+    if !as_signed {
         return Err(Forgery::Altered);
     }
     check_claim(key, record, provenance, sender, now)
@@ -116,6 +121,16 @@ pub(super) fn check_claim(
     if right { Ok(()) } else { Err(Forgery::Signature) }
 }
 
+/// Whether nothing is left of what a mark stands for but what proves it, see [`Record::mark`].
+fn is_bare(record: &Record, provenance: &Provenance) -> bool {
+    let value = match (&record.value, provenance.script) {
+        (Value::Nil, Some(_)) => true,
+        (Value::Bytes(digest), None) => digest.len() == 32,
+        _ => false,
+    };
+    value && record.active.is_none()
+}
+
 /// Whether somebody is the node, or a user of its gateway.
 fn is_of(somebody: &str, node: &str) -> bool {
     somebody.strip_prefix(node).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -141,7 +156,6 @@ fn decode(peer: &str) -> Option<[u8; 38]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comet_kernel::Value;
     use comet_kernel::record::{Active, ScriptRef};
 
     const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -212,6 +226,28 @@ mod tests {
         for owner in ["alice".to_owned(), format!("{node}alice"), Signer::new(&[8; 32]).node().to_string()] {
             assert_eq!(check(&key(), &owned(owner), "somebody", NOW), Err(Forgery::Owner));
         }
+    }
+
+    #[test]
+    fn a_mark_is_believed_once_the_life_has_ended_that_was_signed_and_not_before() {
+        let end = UnixMillis(NOW.0 + 1_000);
+        let ends = |record: &mut Record| (record.expires, record.shadows) = (Some(end), true);
+        let plain = signed(ends, Terms::default());
+        let mut scripted = signed(ends, Terms { script: Some(ScriptHash::of("x")), ..Terms::default() });
+        let script = ScriptRef { hash: ScriptHash::of("x"), follows: None };
+        scripted.active = Some(Box::new(Active { script, state: Value::Nil, timer: None, quarantined: false }));
+        for record in [plain, scripted] {
+            let mark = record.mark().expect("something older may outlive it");
+            assert_eq!(check(&key(), &mark, "somebody", end), Ok(()));
+            assert_eq!(check(&key(), &mark, "somebody", NOW), Err(Forgery::Altered));
+            let sooner = Record { expires: Some(NOW), ..mark.clone() };
+            assert_eq!(check(&key(), &sooner, "somebody", NOW), Err(Forgery::Signature));
+            let loaded = Record { value: Value::from("v"), ..mark };
+            assert_eq!(check(&key(), &loaded, "somebody", end), Err(Forgery::Altered));
+        }
+        let endless = signed(|record| record.shadows = true, Terms::default());
+        let mark = endless.mark().expect("it is asked for");
+        assert_eq!(check(&key(), &mark, "somebody", end), Err(Forgery::Altered), "what has no end does not end");
     }
 
     #[test]
