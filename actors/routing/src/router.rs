@@ -97,6 +97,8 @@ pub(super) struct Outcome {
     reply: Result<Reply, Refusal>,
     /// Whether a quorum has stored what was to be changed.
     stored: bool,
+    /// Whether something newer is there, so that the change came too late with its version.
+    late: bool,
     /// What is to be done after the answer: the nodes that did not answer yet are waited for, and mended if they fail.
     rest: Option<LocalBoxFuture<'static, ()>>,
 }
@@ -201,7 +203,7 @@ impl Outcome {
 
 impl From<Result<Reply, Refusal>> for Outcome {
     fn from(reply: Result<Reply, Refusal>) -> Self {
-        Outcome { reply, stored: false, rest: None }
+        Outcome { reply, stored: false, late: false, rest: None }
     }
 }
 

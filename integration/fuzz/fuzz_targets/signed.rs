@@ -145,7 +145,7 @@ fuzz_target!(|input: (Put<'_>, Put<'_>, Swapped)| {
     let mut record = said.record.clone();
     record.active = said.terms.script.map(active);
     record.provenance = Some(Box::new(Provenance { signature, ..said.terms.clone() }));
-    let arrived = arrives(&said.key, &record, "a peer", NOW);
+    let arrived = arrives(&said.key, &record, NOW);
     let right = before == said.covered() && said.has_an_owner_of(&author);
     assert_eq!(arrived.is_ok(), right, "{arrived:?}: {said:?}");
 });

@@ -22,8 +22,8 @@ use crate::wire::{Ask, Condition as Travelling, Stamp};
 pub(super) const MOST_REPLICAS: u8 = 20;
 
 /// How often a change gets a newer version because its first was older than what is there: the clock of this node is
-/// behind another one's, and what is put later must not lose to what was put before. Past that it is stored if a quorum says
-/// so: one node that always claims something newer does not keep others from putting.
+/// behind another one's, and what is put later must not lose to what was put before. Past that it is acknowledged if a
+/// quorum has stored it, and not otherwise: one node that always claims something newer does not keep others from putting.
 const RESTAMPS: usize = 4;
 
 /// How often a conditional put is tried again because something else is there than was found.
@@ -39,7 +39,6 @@ pub(super) async fn put(net: Rc<Net>, behalf: Rc<Behalf>, key: Key, put: Put) ->
             Ok(Ready::Kept(present)) => return Ok(Reply::Kept { present }).into(),
             Err(refusal) => return Outcome::refused(refusal),
         };
-        let mark = change.stamp.mark();
         if let Some((_, survey)) = &change.found {
             leads.saw(survey);
         }
@@ -47,7 +46,7 @@ pub(super) async fn put(net: Rc<Net>, behalf: Rc<Behalf>, key: Key, put: Put) ->
             pause(&net).await;
             continue;
         };
-        if !outcome.is_late(&mark) || (attempt == tries && outcome.stored) {
+        if !outcome.gave_way() || (attempt == tries && outcome.stored) {
             return outcome;
         }
     }
@@ -63,11 +62,10 @@ pub(super) async fn remove(net: Rc<Net>, behalf: Rc<Behalf>, key: Key) -> Outcom
         // The tombstone of an owned object must be known as its owner's, and whether it is owned only its nodes know.
         let owner = Some(behalf.caller.id.clone());
         let stamp = stamp(&net, &key, &Value::Nil, Some(end), owner, terms);
-        let mark = stamp.mark();
         let votes = Votes::new(quorum(&net, replicas.len()), stamp.mark()).of_a_removal();
         let ask = Ask::Remove { key: key.clone(), stamp, asker: behalf.asker.clone() };
         let outcome = spread(net.clone(), behalf.clone(), key.clone(), ask, replicas.clone(), votes).await;
-        if !outcome.is_late(&mark) || (attempt == RESTAMPS && outcome.stored) {
+        if !outcome.gave_way() || (attempt == RESTAMPS && outcome.stored) {
             return outcome;
         }
     }
@@ -170,14 +168,10 @@ impl Mark {
 }
 
 impl Outcome {
-    /// Whether a change came too late with its version: something newer is there.
-    pub(super) fn is_late(&self, mark: &Mark) -> bool {
-        match &self.reply {
-            Ok(Reply::Stored { former: Some(former) } | Reply::Removed { former: Some(former) }) => {
-                mark.is_beaten_by(former)
-            }
-            _ => false,
-        }
+    /// Whether a put or a removal came too late with its version: something newer is there, or so many say so that no
+    /// quorum has stored it, whatever there was to show for it.
+    pub(super) fn gave_way(&self) -> bool {
+        matches!(self.reply, Ok(Reply::Stored { .. } | Reply::Removed { .. })) && (self.late || !self.stored)
     }
 }
 

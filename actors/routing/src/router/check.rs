@@ -6,8 +6,8 @@ use super::serve::check_record;
 use super::sign::{self, Signer, Terms};
 
 /// Whether a router takes a copy that a peer sends, and why not: see `wire::Ask::Arrive`.
-pub fn arrives(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), String> {
-    sign::check(key, record, sender, now).map_err(|forgery| forgery.to_string())?;
+pub fn arrives(key: &Key, record: &Record, now: UnixMillis) -> Result<(), String> {
+    sign::check(key, record, now).map_err(|forgery| forgery.to_string())?;
     check_record(record).map_err(|refusal| refusal.to_string())
 }
 

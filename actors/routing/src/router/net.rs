@@ -194,7 +194,7 @@ impl Net {
     pub(super) fn check(&self, key: &Key, record: &Record, sender: &Replica) -> Result<(), Forgery> {
         self.saw(record.version);
         let Replica::Peer(sender) = sender else { return Ok(()) };
-        let checked = sign::check(key, record, sender.as_str(), self.unix());
+        let checked = sign::check(key, record, self.unix());
         self.counted(key, sender.as_str(), checked)
     }
 
@@ -202,7 +202,7 @@ impl Net {
     pub(super) fn check_script(&self, key: &Key, record: &Record, sender: &Replica) -> Result<(), Forgery> {
         self.saw(record.version);
         let Replica::Peer(sender) = sender else { return Ok(()) };
-        let checked = sign::check_script(key, record, sender.as_str(), self.unix());
+        let checked = sign::check_script(key, record, self.unix());
         self.counted(key, sender.as_str(), checked)
     }
 

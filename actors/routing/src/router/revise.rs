@@ -165,7 +165,8 @@ impl Place<'_> {
             removed: None,
         };
         let stamp = stamp(self.net, self.key, &value, expires, base.owner.clone(), terms);
-        let new_value = (value != base.value).then(|| value.clone());
+        // Without its value nobody could check the signature of a plain value; that of a scripted object does not cover it.
+        let new_value = (base.active.is_none() || value != base.value).then(|| value.clone());
         let (key, asker) = (self.key.clone(), self.behalf.asker.clone());
         let revision = Ask::Revise { key, base: base.version, value: new_value, stamp: stamp.clone(), asker };
         let votes = Votes::new(quorum(self.net, self.replicas.len()), stamp.mark()).of_a_revision(stamp.version);

@@ -1,8 +1,8 @@
 //! Requests of peers: each is checked, then put to this node's own copy.
 //!
 //! The transport has proven who the peer is, and nothing else. A change must say who made it, and carry that node's
-//! signature if it is not the peer itself; it must not come from the future, nor make somebody else an owner; and what one
-//! node's puts take here is bounded.
+//! signature, be it the peer itself; it must not come from the future, nor make somebody else an owner; and what one node's
+//! puts take here is bounded.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -128,8 +128,8 @@ fn check_change(net: &Net, ask: &Ask, from: &str) -> Result<(), Refusal> {
         _ => return Ok(()),
     };
     net.saw(stamp.version);
-    let checked = check_stamp(key, value, stamp, script, from, net.unix()).and_then(|()| match ask {
-        // It tells a part of the record only: nobody but who made it could check that.
+    let checked = check_stamp(key, value, stamp, script, net.unix()).and_then(|()| match ask {
+        // What is there it builds on: it is for whoever has made it to say that.
         Ask::Revise { .. } if *stamp.provenance.by != *from => Err(Forgery::Signature),
         Ask::Remove { .. } => check_removal(stamp, net.unix()),
         _ => stamp.provenance.removed.is_none().then_some(()).ok_or(Forgery::Altered),
@@ -144,17 +144,16 @@ fn check_stamp(
     value: &Value,
     stamp: &Stamp,
     script: Option<ScriptHash>,
-    from: &str,
     now: UnixMillis,
 ) -> Result<(), Forgery> {
     if script != stamp.provenance.script {
         return Err(Forgery::Altered);
     }
-    let signs_itself = *stamp.provenance.by == *from;
-    let value = if signs_itself { Value::Nil } else { value.clone() };
+    // A claim on a scripted object does not cover its value; copying one that is large would be for nothing.
+    let value = if script.is_some() { Value::Nil } else { value.clone() };
     let (expires, owner) = (stamp.expires, stamp.owner.clone());
     let record = Record { expires, owner, ..Record::plain(stamp.version, value) };
-    sign::check_claim(key, &record, &stamp.provenance, from, now)
+    sign::check_claim(key, &record, &stamp.provenance, now)
 }
 
 /// A tombstone reaches everywhere, and does not stay for ever.
@@ -203,7 +202,7 @@ async fn arrive(
     request: Request,
 ) -> Result<Answer, Refusal> {
     net.saw(record.version);
-    let checked = sign::check(&key, &record, &from.id, net.unix());
+    let checked = sign::check(&key, &record, net.unix());
     net.counted(&key, &from.id, checked).map_err(forbidden)?;
     check_record(&record)?;
     let by = record.provenance.as_ref().map(|provenance| (provenance.by.clone(), provenance.script));

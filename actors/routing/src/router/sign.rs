@@ -72,9 +72,9 @@ impl Signer {
     }
 }
 
-/// Whether a record that `sender` has sent was put as it says. What the signer itself sends needs no signature: the
-/// transport has proven who it is.
-pub(super) fn check(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), Forgery> {
+/// Whether a record that a node has sent was put as it says. What the signer itself sends needs its signature, too: others
+/// will get the record from here, and whoever holds what they do not believe is of no use to them.
+pub(super) fn check(key: &Key, record: &Record, now: UnixMillis) -> Result<(), Forgery> {
     let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
     let as_signed = match provenance.removed {
         None | Some(Removal::Everywhere) => provenance.script.is_some() == record.active.is_some(),
@@ -84,34 +84,25 @@ pub(super) fn check(key: &Key, record: &Record, sender: &str, now: UnixMillis) -
     if !as_signed {
         return Err(Forgery::Altered);
     }
-    check_claim(key, record, provenance, sender, now)
+    check_claim(key, record, provenance, now)
 }
 
 /// As [`check`], for the stamp of an object with a script, without its value.
-pub(super) fn check_script(key: &Key, record: &Record, sender: &str, now: UnixMillis) -> Result<(), Forgery> {
+pub(super) fn check_script(key: &Key, record: &Record, now: UnixMillis) -> Result<(), Forgery> {
     let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
     if provenance.script.is_none() || provenance.removed.is_some() || record.expired(now) {
         return Err(Forgery::Altered);
     }
-    check_claim(key, record, provenance, sender, now)
+    check_claim(key, record, provenance, now)
 }
 
 /// As [`check`], for what is not a whole record yet.
-pub(super) fn check_claim(
-    key: &Key,
-    record: &Record,
-    provenance: &Provenance,
-    sender: &str,
-    now: UnixMillis,
-) -> Result<(), Forgery> {
+pub(super) fn check_claim(key: &Key, record: &Record, provenance: &Provenance, now: UnixMillis) -> Result<(), Forgery> {
     if !is_timely(record.version, now) {
         return Err(Forgery::Future);
     }
     if !record.owner.as_deref().is_none_or(|owner| is_of(owner, &provenance.by)) {
         return Err(Forgery::Owner);
-    }
-    if *provenance.by == *sender {
-        return Ok(());
     }
     let signature = ed25519_dalek::Signature::from_bytes(&provenance.signature.0);
     let claim = Provenance::claim(key, record, provenance);
@@ -175,12 +166,12 @@ mod tests {
     #[test]
     fn what_was_signed_is_taken_from_anyone_and_nothing_else_is() {
         let record = signed(|_| (), Terms::default());
-        assert_eq!(check(&key(), &record, "somebody", NOW), Ok(()));
+        assert_eq!(check(&key(), &record, NOW), Ok(()));
         let other = Record { value: Value::from("w"), ..record.clone() };
-        assert_eq!(check(&key(), &other, "somebody", NOW), Err(Forgery::Signature));
-        assert_eq!(check(&key().child(1), &record, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key(), &other, NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key().child(1), &record, NOW), Err(Forgery::Signature));
         let unsigned = Record { provenance: None, ..record.clone() };
-        assert_eq!(check(&key(), &unsigned, "somebody", NOW), Err(Forgery::Unsigned));
+        assert_eq!(check(&key(), &unsigned, NOW), Err(Forgery::Unsigned));
     }
 
     #[test]
@@ -188,9 +179,9 @@ mod tests {
         let mut record = signed(|_| (), Terms::default());
         let other = Signer::new(&[8; 32]);
         record.provenance.as_mut().expect("signed").by = other.node().as_str().into();
-        assert_eq!(check(&key(), &record, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key(), &record, NOW), Err(Forgery::Signature));
         record.provenance.as_mut().expect("signed").by = "no peer id".into();
-        assert_eq!(check(&key(), &record, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key(), &record, NOW), Err(Forgery::Signature));
     }
 
     #[test]
@@ -199,9 +190,9 @@ mod tests {
         let active = Active { script, state: Value::Nil, timer: None, quarantined: false };
         let mut added = signed(|_| (), Terms::default());
         added.active = Some(Box::new(active));
-        assert_eq!(check(&key(), &added, "somebody", NOW), Err(Forgery::Altered));
+        assert_eq!(check(&key(), &added, NOW), Err(Forgery::Altered));
         let taken = signed(|_| (), Terms { script: Some(ScriptHash::of("x")), ..Terms::default() });
-        assert_eq!(check(&key(), &taken, "somebody", NOW), Err(Forgery::Altered));
+        assert_eq!(check(&key(), &taken, NOW), Err(Forgery::Altered));
     }
 
     #[test]
@@ -213,18 +204,18 @@ mod tests {
         forged.provenance.as_mut().expect("signed").script = Some(hash);
         let script = ScriptRef { hash, follows: None };
         forged.active = Some(Box::new(Active { script, state: Value::Nil, timer: None, quarantined: false }));
-        assert_eq!(check(&key(), &forged, "somebody", NOW), Err(Forgery::Signature));
-        assert_eq!(check_script(&key(), &forged, "somebody", NOW), Err(Forgery::Signature));
+        assert_eq!(check(&key(), &forged, NOW), Err(Forgery::Signature));
+        assert_eq!(check_script(&key(), &forged, NOW), Err(Forgery::Signature));
     }
 
     #[test]
     fn an_owner_is_the_signer_or_one_of_its_users() {
         let node = Signer::new(&[7; 32]).node().to_string();
         let owned = |owner: String| signed(|record| record.owner = Some(owner.into()), Terms::default());
-        assert_eq!(check(&key(), &owned(node.clone()), "somebody", NOW), Ok(()));
-        assert_eq!(check(&key(), &owned(format!("{node}/alice")), "somebody", NOW), Ok(()));
+        assert_eq!(check(&key(), &owned(node.clone()), NOW), Ok(()));
+        assert_eq!(check(&key(), &owned(format!("{node}/alice")), NOW), Ok(()));
         for owner in ["alice".to_owned(), format!("{node}alice"), Signer::new(&[8; 32]).node().to_string()] {
-            assert_eq!(check(&key(), &owned(owner), "somebody", NOW), Err(Forgery::Owner));
+            assert_eq!(check(&key(), &owned(owner), NOW), Err(Forgery::Owner));
         }
     }
 
@@ -238,23 +229,22 @@ mod tests {
         scripted.active = Some(Box::new(Active { script, state: Value::Nil, timer: None, quarantined: false }));
         for record in [plain, scripted] {
             let mark = record.mark().expect("something older may outlive it");
-            assert_eq!(check(&key(), &mark, "somebody", end), Ok(()));
-            assert_eq!(check(&key(), &mark, "somebody", NOW), Err(Forgery::Altered));
+            assert_eq!(check(&key(), &mark, end), Ok(()));
+            assert_eq!(check(&key(), &mark, NOW), Err(Forgery::Altered));
             let sooner = Record { expires: Some(NOW), ..mark.clone() };
-            assert_eq!(check(&key(), &sooner, "somebody", NOW), Err(Forgery::Signature));
+            assert_eq!(check(&key(), &sooner, NOW), Err(Forgery::Signature));
             let loaded = Record { value: Value::from("v"), ..mark };
-            assert_eq!(check(&key(), &loaded, "somebody", end), Err(Forgery::Altered));
+            assert_eq!(check(&key(), &loaded, end), Err(Forgery::Altered));
         }
         let endless = signed(|record| record.shadows = true, Terms::default());
         let mark = endless.mark().expect("it is asked for");
-        assert_eq!(check(&key(), &mark, "somebody", end), Err(Forgery::Altered), "what has no end does not end");
+        assert_eq!(check(&key(), &mark, end), Err(Forgery::Altered), "what has no end does not end");
     }
 
     #[test]
-    fn a_version_from_the_future_is_refused_even_from_its_signer() {
+    fn a_version_from_the_future_is_refused() {
         let record = signed(|record| record.version = (NOW.0 + 600_000) << 16, Terms::default());
-        let by = Signer::new(&[7; 32]).node().to_string();
-        assert_eq!(check(&key(), &record, &by, NOW), Err(Forgery::Future));
+        assert_eq!(check(&key(), &record, NOW), Err(Forgery::Future));
     }
 
     #[test]

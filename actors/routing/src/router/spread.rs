@@ -44,7 +44,7 @@ pub(super) async fn spread(
         }
     }
     votes.hide_what_is_forged(&net, &key);
-    let (reply, stored) = (votes.verdict(), votes.have_stored());
+    let (reply, stored, late) = (votes.verdict(), votes.have_stored(), votes.are_late());
     let rest = async move {
         while let Some((replica, answer)) = running.next().await {
             votes.count(&replica, answer);
@@ -62,7 +62,7 @@ pub(super) async fn spread(
             net.mend(&key);
         }
     };
-    Outcome { reply, stored, rest: Some(Box::pin(rest)) }
+    Outcome { reply, stored, late, rest: Some(Box::pin(rest)) }
 }
 
 fn send(

@@ -19,8 +19,8 @@ pub(super) struct Votes {
     kept: usize,
     refusals: Vec<(Refusal, usize)>,
     failed: usize,
-    /// The newest record that was replaced, and who said so.
-    former: Option<(Arc<Record>, Replica)>,
+    /// The records that were replaced, or are newer, and who said so.
+    formers: Vec<(Arc<Record>, Replica)>,
     /// Of the records that were replaced one that has the most replicas, and who said so.
     widest: Option<(Arc<Record>, Replica)>,
     /// What is there instead, and who said so.
@@ -43,7 +43,7 @@ impl Votes {
             kept: 0,
             refusals: Vec::new(),
             failed: 0,
-            former: None,
+            formers: Vec::new(),
             widest: None,
             present: None,
             revision: None,
@@ -92,11 +92,21 @@ impl Votes {
         if self.widest.as_ref().is_none_or(|(known, _)| replicas(known) < replicas(&former)) {
             self.widest = Some((former.clone(), replica.clone()));
         }
-        // Of equals this node's own is preferred: it needs no check.
-        let rank = |record: &Record, replica: &Replica| (record.version, *replica == Replica::Here);
-        if self.former.as_ref().is_none_or(|(known, of)| rank(known, of) < rank(&former, replica)) {
-            self.former = Some((former, replica.clone()));
-        }
+        self.formers.push((former, replica.clone()));
+    }
+
+    /// Where the newest former stands. Of equals this node's own is preferred: it needs no check.
+    fn newest(&self) -> Option<usize> {
+        let rank = |at: &usize| {
+            let (record, replica) = &self.formers[*at];
+            (record.version, *replica == Replica::Here)
+        };
+        (0..self.formers.len()).max_by_key(rank)
+    }
+
+    /// The newest record that was replaced, or is newer.
+    fn former(&self) -> Option<&Arc<Record>> {
+        self.newest().map(|at| &self.formers[at].0)
     }
 
     /// How many nodes hold what was replaced, if that is known to be more than `reached`.
@@ -105,20 +115,29 @@ impl Votes {
         net.may_show(key, record, replica).then(|| replicas(record).min(MOST_REPLICAS.into()))
     }
 
-    /// What a peer says is or was there is shown to a client only if it was put as it says.
+    /// What a peer says is or was there is shown to a client only if it was put as it says. The next version goes past all
+    /// that they say: what one of them makes up must not hide what another has.
     pub(super) fn hide_what_is_forged(&mut self, net: &Net, key: &Key) {
-        for shown in [&mut self.former, &mut self.present] {
-            *shown = shown.take().filter(|(record, replica)| net.may_show(key, record, replica));
+        self.formers.iter().for_each(|(former, _)| net.saw(former.version));
+        while let Some(at) = self.newest() {
+            let (record, replica) = &self.formers[at];
+            if net.may_show(key, record, replica) {
+                break;
+            }
+            self.formers.swap_remove(at);
         }
+        self.present = self.present.take().filter(|(record, replica)| net.may_show(key, record, replica));
     }
 
     fn refused(&self) -> usize {
         self.refusals.iter().map(|(_, number)| number).sum()
     }
 
-    /// Whether enough have answered. Some that say they have something newer may lie: the others are waited for.
+    /// Whether enough have answered. Some that say they have something newer may lie, and where a quorum has not stored it
+    /// yet a change is not made: the others are waited for.
     pub(super) fn are_enough(&self) -> bool {
-        self.stored + self.kept + self.refused() >= self.wanted || self.late >= self.wanted
+        let spoken = self.stored + self.kept + self.refused() >= self.wanted;
+        self.have_stored() || self.late >= self.wanted || (spoken && self.objection().is_some())
     }
 
     /// Whether a quorum has stored the change, whatever others have that is newer.
@@ -126,29 +145,43 @@ impl Votes {
         self.stored >= self.wanted
     }
 
+    /// Whether something newer is there, unless that was hidden as forged.
+    pub(super) fn are_late(&self) -> bool {
+        self.former().is_some_and(|former| self.mark.is_beaten_by(former))
+    }
+
     /// Whether the replicas are not in one state, or some may lack the change.
     pub(super) fn need_mending(&self) -> bool {
         self.stored > 0 && self.failed + self.late + self.kept + self.refused() > 0
     }
 
-    /// What most of them say. Where as many say otherwise the change is not called stored: what is acknowledged must hold.
+    /// What they say against the change, if as many do as are for it: what is acknowledged must hold.
+    fn objection(&self) -> Option<Result<Reply, Refusal>> {
+        let made = self.stored + self.late;
+        match self.refusals.iter().max_by_key(|(_, number)| *number) {
+            Some((refusal, number)) if *number >= made && *number >= self.kept => Some(Err(refusal.clone())),
+            _ if self.kept >= made => {
+                Some(Ok(Reply::Kept { present: self.present.as_ref().map(|(record, _)| record.clone()) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// What most of them say. That the change was made, or gave way to something newer, a quorum has to say: which of both
+    /// [`Votes::have_stored`] tells.
     pub(super) fn verdict(&self) -> Result<Reply, Refusal> {
+        let no_quorum = Err(Refusal::NoQuorum { stored: self.stored, wanted: self.wanted });
         if self.stored + self.late + self.kept + self.refused() < self.wanted {
-            return Err(Refusal::NoQuorum { stored: self.stored, wanted: self.wanted });
+            return no_quorum;
         }
-        let most = self.refusals.iter().max_by_key(|(_, number)| *number);
-        match most {
-            Some((refusal, number)) if *number >= self.stored + self.late && *number >= self.kept => {
-                Err(refusal.clone())
-            }
-            _ if self.kept >= self.stored + self.late => {
-                Ok(Reply::Kept { present: self.present.as_ref().map(|(record, _)| record.clone()) })
-            }
-            _ => {
-                let former = self.former.as_ref().map(|(record, _)| record.clone());
-                Ok(if self.removes { Reply::Removed { former } } else { Reply::Stored { former } })
-            }
+        if let Some(objection) = self.objection() {
+            return objection;
         }
+        if self.stored + self.late < self.wanted {
+            return no_quorum;
+        }
+        let former = self.former().cloned();
+        Ok(if self.removes { Reply::Removed { former } } else { Reply::Stored { former } })
     }
 }
 
@@ -188,7 +221,11 @@ mod tests {
 
     #[test]
     fn the_majority_of_a_quorum_decides() {
-        assert!(matches!(votes([STORED, KEPT, STORED]).verdict(), Ok(Reply::Stored { .. })));
+        assert!(!votes([STORED, KEPT, STORED]).are_enough(), "two are no quorum");
+        let split = votes([STORED, KEPT, STORED]).verdict();
+        assert_eq!(split.expect_err("nobody else answers"), Refusal::NoQuorum { stored: 2, wanted: 3 });
+        assert!(matches!(votes([STORED, KEPT, STORED, STORED]).verdict(), Ok(Reply::Stored { .. })));
+        assert!(votes([KEPT, STORED, KEPT]).are_enough());
         assert!(matches!(votes([KEPT, STORED, KEPT]).verdict(), Ok(Reply::Kept { .. })));
         let refusals = votes([Some(thrown("a")), Some(thrown("b")), Some(thrown("b"))]);
         assert_eq!(refusals.verdict().expect_err("refused"), Refusal::Thrown("b".to_owned()));
@@ -205,7 +242,9 @@ mod tests {
         assert!(!votes([newer(), STORED, STORED]).have_stored());
         assert!(votes([newer(), STORED, STORED, STORED]).have_stored());
         assert!(votes([newer(), newer(), newer()]).are_enough());
-        assert!(matches!(votes([newer(), newer(), STORED]).verdict(), Ok(Reply::Stored { former: Some(_) })));
+        let lost = votes([newer(), newer(), STORED]);
+        assert!(matches!(lost.verdict(), Ok(Reply::Stored { former: Some(_) })));
+        assert!(lost.are_late() && !lost.have_stored(), "it gave way");
     }
 
     #[test]

@@ -35,7 +35,7 @@ async fn what_a_node_stored_while_it_was_alone_is_signed_and_stays_as_old_as_it_
         assert_eq!((adopted.version, &adopted.value), ((START.0 << 16) + 1, &text("old")));
         let named = named.map(|named: String| format!("{}{named}", world.nodes[node].id));
         assert_eq!(adopted.owner.as_deref(), named.as_deref());
-        sign::check(&key("k"), &adopted, "somebody else", world.clock.unix()).unwrap();
+        sign::check(&key("k"), &adopted, world.clock.unix()).unwrap();
         assert_eq!(world.nodes[node].record("k"), Some(adopted));
         assert_eq!(adopt(&world, node).await, None, "it is signed");
     }

@@ -116,7 +116,7 @@ async fn a_scripted_object_gets_the_change_alone_and_keeps_its_state_on_each_nod
     for (rank, node) in near[..5].iter().enumerate() {
         let record = world.nodes[*node].record("n").unwrap();
         assert_eq!(record.active.as_ref().unwrap().state, Value::Int(rank as i64));
-        crate::router::sign::check(&key("n"), &record, "anyone", world.clock.unix()).unwrap();
+        crate::router::sign::check(&key("n"), &record, world.clock.unix()).unwrap();
     }
 }
 

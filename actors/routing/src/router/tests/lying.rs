@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Op, Put, Refusal, Reply};
-use comet_kernel::provenance::Removal;
+use comet_kernel::provenance::{Removal, Signature};
 use comet_kernel::record::{Active, ScriptRef};
 use comet_kernel::{Record, ScriptHash, UnixMillis, Value};
 
@@ -168,6 +168,43 @@ async fn one_node_that_always_claims_something_newer_does_not_keep_others_from_p
     world.behave(liar, Behaviour::Lying(Arc::new(lie)));
     assert!(matches!(world.put(near[8], "k", "v").await, Ok(Reply::Stored { .. })));
     assert_eq!(world.get(near[7], "k").await, Some(text("v")));
+}
+
+#[actix::test]
+async fn a_change_that_no_node_took_is_acknowledged_by_none_whatever_they_have_that_is_newer() {
+    for removes in [false, true] {
+        let world = world().await;
+        let near = world.near(&key("k"));
+        // Four minutes ahead, and nobody has signed it.
+        let mut forged = newer(&world, near[8], 240_000 << 16, |_| (), None);
+        forged.provenance.as_mut().unwrap().signature = Signature([0; 64]);
+        near[..5].iter().for_each(|node| world.nodes[*node].hold("k", forged.clone()));
+        let op = if removes { Op::Remove } else { Op::Put(Box::new(Put::plain(text("v")))) };
+        let reply = world.route(near[7], "k", op).await;
+        assert!(matches!(reply, Ok(Reply::Stored { .. } | Reply::Removed { .. })), "it goes past it: {reply:?}");
+        let value = if removes { Value::Nil } else { text("v") };
+        assert!(world.holders("k", &value) >= 3, "what was acknowledged is there");
+    }
+}
+
+#[actix::test]
+async fn one_that_makes_up_a_newest_version_does_not_hide_that_others_have_something_newer() {
+    let world = world().await;
+    let near = world.near(&key("k"));
+    let ahead = newer(&world, near[8], 60_000 << 16, |_| (), None);
+    near[1..3].iter().for_each(|node| world.nodes[*node].hold("k", ahead.clone()));
+    let lie = |ask: &Ask| {
+        let former = Some(Arc::new(Record::plain(u64::MAX, text("forged"))));
+        matches!(ask, Ask::Put { .. }).then_some(Answer::Stored { former })
+    };
+    world.behave(near[0], Behaviour::Lying(Arc::new(lie)));
+    near[3..5].iter().for_each(|node| world.behave(*node, Behaviour::Dead));
+    // Two can store it, and three should.
+    let refused = world.put(near[7], "k", "v").await;
+    assert!(refused.is_err(), "{refused:?}");
+    world.behave(near[3], Behaviour::Slow(std::time::Duration::ZERO));
+    world.put(near[7], "k", "w").await.unwrap();
+    assert_eq!(world.holders("k", &text("w")), 3);
 }
 
 #[actix::test]

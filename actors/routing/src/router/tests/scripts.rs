@@ -43,7 +43,7 @@ async fn a_source_reaches_every_node_that_stores_the_object_once() {
     let hash = ScriptHash::of(SOURCE);
     assert_eq!(record.active.as_ref().unwrap().script.hash, hash);
     assert_eq!(record.provenance.as_ref().unwrap().script, Some(hash));
-    sign::check(&key("k"), &record, "anyone", world.clock.unix()).unwrap();
+    sign::check(&key("k"), &record, world.clock.unix()).unwrap();
 }
 
 #[actix::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Arrived, Refusal};
-use comet_kernel::provenance::Removal;
+use comet_kernel::provenance::{Removal, Signature};
 use comet_kernel::{Caller, NodeId, Record, ScriptHash, UnixMillis, Value, limits};
 
 use super::world::{START, World, key, lock, put_of, settings, stamp_of, text};
@@ -63,6 +63,37 @@ async fn a_forged_put_is_refused_and_counted() {
     }
     assert_eq!(world.nodes[0].refused(), 2);
     assert!(lock(&world.nodes[0].shelf).records.is_empty());
+}
+
+#[actix::test]
+async fn what_a_node_says_it_has_signed_itself_is_refused_without_its_signature() {
+    let world = World::of(3).await;
+    let mut record = world.nodes[1].signed("k", |_| (), Terms::default());
+    record.provenance.as_mut().unwrap().signature = Signature([0; 64]);
+    let signer = world.nodes[1].id.clone();
+    let revise = |base: &Record, value| Ask::Revise {
+        key: key("k"),
+        base: base.version,
+        value,
+        stamp: stamp_of(&record),
+        asker: Asker::default(),
+    };
+    let mut removal = stamp_of(&record);
+    removal.provenance.removed = Some(Removal::Everywhere);
+    removal.expires = Some(START);
+    let base = world.nodes[1].signed("k", |record| record.version -= 1, Terms::default());
+    world.nodes[0].hold("k", base.clone());
+    for ask in [
+        put_of("k", &record),
+        Ask::Arrive { key: key("k"), record: Arc::new(record.clone()) },
+        Ask::Remove { key: key("k"), stamp: removal, asker: Asker::default() },
+        revise(&base, Some(record.value.clone())),
+        revise(&base, None),
+    ] {
+        let answer = world.serve(0, &signer, ask.clone()).await;
+        assert!(is_forbidden(&answer), "{ask:?}: {answer:?}");
+    }
+    assert_eq!(world.nodes[0].record("k").as_deref(), Some(&base));
 }
 
 #[actix::test]
