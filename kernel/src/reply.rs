@@ -33,6 +33,13 @@ impl<R> Responder<R> {
         self.channel.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
+    /// Waits until nobody waits for the answer any more.
+    pub async fn abandoned(&mut self) {
+        if let Some(channel) = &mut self.channel {
+            channel.closed().await;
+        }
+    }
+
     /// A responder for a message whose answer nobody wants.
     pub fn nobody() -> Self {
         Responder { id: RequestId::fresh(), channel: None }

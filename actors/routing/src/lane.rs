@@ -16,8 +16,9 @@
 //! What makes it safe is that everything is bounded: requests under way and bytes unsent on the side that asks; requests
 //! under way, their bytes, and bytes unsent on the side that answers, which stops reading when it reaches a bound, so that a
 //! peer which does not read its answers finds that it cannot write. It reckons with answers as long as those before; what
-//! is longer, and finds too much unsent, is refused to the peer in place of being kept. The request that a peer gave up is
-//! given up here too.
+//! is longer, and finds too much unsent, is refused to the peer in place of being kept. The question that a peer gave up, or
+//! whose lane has ended, is given up here too, and so is its work in the router; a change goes on to its end, and takes of
+//! the room that the router has for this peer until then.
 //!
 //! Everything here runs on the network's thread: nothing is locked, and nothing is `Send`.
 

@@ -12,6 +12,7 @@
 //! | `change`, `spread`, `votes` | a put or a removal goes to all nodes of its key, and is over with a quorum |
 //! | `survey`, `lead`, `revise` | a change that depends on what is there: what is there, and who decides about it |
 //! | `serve`, `here` | a request of a peer is checked, then put to this node's own copy |
+//! | `room` | how much of the router peers may take |
 //! | `adopt` | what this node stored while it was alone becomes the network's |
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
@@ -32,6 +33,7 @@ mod quota;
 mod race;
 mod reading;
 mod revise;
+mod room;
 mod script;
 mod serve;
 mod sign;
@@ -46,6 +48,7 @@ mod votes;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,15 +58,19 @@ use comet_kernel::contract::routing::{Act, LookUp, Path, Route};
 use comet_kernel::directory::CallResponder;
 use comet_kernel::supervisor::{ActorSpec, Child};
 use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, Thread, Value, Work, limits};
-use futures::future::LocalBoxFuture;
+use futures::future::{Either, LocalBoxFuture, select};
 
 use self::net::{Behalf, Net};
+use self::room::Room;
 use crate::messages::{Adopt, Serve};
 use crate::spec::Env;
 use crate::wire::Answer;
 
 /// How long the calls under way have to end when the router stops: a little longer than one request may take.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// Calls of this node's own clients and objects that may be under way. What peers may take is another half: see `room`.
+const OWN_CALLS: usize = limits::SHARED_MAILBOX / 2;
 
 /// The router's place in the tree: an actor named `router` on the network's thread. `secret` is the node's identity.
 pub(crate) fn child(env: &Env, thread: &Thread, secret: [u8; 32]) -> Child {
@@ -85,8 +92,10 @@ pub(crate) struct Router {
     net: Rc<Net>,
     /// The keys with a change under way, and what waits for its end.
     changing: HashMap<Key, VecDeque<(Route, CallResponder)>, ahash::RandomState>,
-    /// Calls that came and are not over yet, those that wait included.
+    /// Calls of this node's own clients and objects that came and are not over yet, those that wait included.
     under_way: usize,
+    /// Requests of peers that are not over yet.
+    served: Room,
     /// Answered when nothing is under way any more, if the router is to stop.
     done: Option<Responder<()>>,
 }
@@ -105,18 +114,33 @@ pub(super) struct Outcome {
 
 impl Router {
     fn new(env: Env, secret: &[u8; 32]) -> Self {
-        Router { net: Rc::new(Net::new(env, secret)), changing: HashMap::default(), under_way: 0, done: None }
+        Router {
+            net: Rc::new(Net::new(env, secret)),
+            changing: HashMap::default(),
+            under_way: 0,
+            served: Room::default(),
+            done: None,
+        }
     }
 
-    /// Whether one more call may be under way.
+    /// Whether one more call of this node's own may be under way.
     fn has_room(&self) -> bool {
-        self.under_way < limits::SHARED_MAILBOX
+        self.under_way < OWN_CALLS
+    }
+
+    /// Whether nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.served.is_empty()
     }
 
     /// A call is over.
     fn leave(&mut self) {
         self.under_way -= 1;
-        if self.under_way == 0
+        self.end_if_idle();
+    }
+
+    fn end_if_idle(&mut self) {
+        if self.is_idle()
             && let Some(done) = self.done.take()
         {
             done.answer(());
@@ -195,6 +219,22 @@ async fn carry(net: Rc<Net>, route: Route) -> Outcome {
     clock.timeout(left, work).await.unwrap_or_else(late)
 }
 
+/// Serves a request of a peer. What changes nothing ends when the peer has given it up; a change goes on to its end, for what
+/// it takes has to be counted.
+async fn serve_while_wanted(net: Rc<Net>, serve: Serve, mut responder: Responder<Answer>) {
+    let changes = serve.ask.changes();
+    let work = serve::serve(net, serve);
+    let answer = if changes {
+        work.await
+    } else {
+        match select(pin!(work), pin!(responder.abandoned())).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(_) => return,
+        }
+    };
+    responder.answer(answer);
+}
+
 impl Outcome {
     fn refused(refusal: Refusal) -> Self {
         Err(refusal).into()
@@ -221,7 +261,7 @@ impl Actor for Router {
     }
 
     fn stopping(&mut self, done: Responder<()>, _: &mut Context<Self>) {
-        if self.under_way == 0 {
+        if self.is_idle() {
             return done.answer(());
         }
         self.done = Some(done);
@@ -261,10 +301,14 @@ impl Handler<LookUp> for Router {
 
 impl Handler<Serve> for Router {
     fn handle(&mut self, serve: Serve, responder: Responder<Answer>, context: &mut Context<Self>) {
-        if !self.has_room() {
+        let peer = serve.from.id.clone();
+        if !self.served.enter(&peer) {
             return responder.answer(Answer::Refused(busy()));
         }
-        self.answer(serve::serve(self.net.clone(), serve), responder, context);
+        context.then(serve_while_wanted(self.net.clone(), serve, responder), move |router, (), _| {
+            router.served.leave(&peer);
+            router.end_if_idle();
+        });
     }
 }
 

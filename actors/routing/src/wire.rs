@@ -84,6 +84,11 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    /// Whether it may change what the node stores.
+    pub fn changes(&self) -> bool {
+        matches!(self, Ask::Put { .. } | Ask::Revise { .. } | Ask::Remove { .. } | Ask::Arrive { .. })
+    }
+
     /// How many items the arrays and maps have that it carries.
     pub fn items(&self) -> usize {
         match self {

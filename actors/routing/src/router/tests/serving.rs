@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Arrived, Refusal};
+use comet_kernel::contract::aso::{Arrived, Refusal, Reply};
 use comet_kernel::provenance::{Removal, Signature};
-use comet_kernel::{Caller, NodeId, Record, ScriptHash, UnixMillis, Value, limits};
+use comet_kernel::{Caller, NodeId, Pending, Record, ScriptHash, UnixMillis, Value, limits};
 
 use super::world::{START, World, key, lock, put_of, settings, stamp_of, text};
 use crate::messages::Serve;
+use crate::router::room::OF_ONE;
 use crate::router::sign::Terms;
 use crate::wire::{Answer, Ask, Asker, Item, Place};
 
@@ -273,6 +274,53 @@ async fn a_request_that_comes_too_late_is_not_carried_out() {
     let answer = world.run(world.nodes[0].env.serve.call(serve)).await.unwrap();
     assert!(matches!(answer, Answer::Refused(Refusal::Unavailable(_))));
     assert!(lock(&world.nodes[0].shelf).calls.is_empty());
+}
+
+/// Asks a node as a peer that waits for a minute, and may give up before.
+fn ask(world: &World, node: usize, from: usize, ask: Ask) -> Pending<Answer> {
+    let from = Arc::new(Caller::node(&world.nodes[from].id));
+    let deadline = world.clock.now() + Duration::from_secs(60);
+    world.nodes[node].env.serve.ask(Serve { from, ask, deadline }).unwrap()
+}
+
+#[actix::test]
+async fn one_peer_takes_no_room_from_others_and_what_it_gives_up_makes_room_again() {
+    let world = World::of(3).await;
+    let refused = |answer: &Answer| matches!(answer, Answer::Refused(Refusal::Unavailable(_)));
+    lock(&world.nodes[0].shelf).hung = true;
+    let parked: Vec<_> = (0..OF_ONE).map(|_| ask(&world, 0, 1, get(Asker::default()))).collect();
+    world.until(|| lock(&world.nodes[0].shelf).held.len() == OF_ONE).await;
+    lock(&world.nodes[0].shelf).hung = false;
+    let (greedy, modest) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
+    assert!(refused(&world.serve(0, &greedy, get(Asker::default())).await));
+    assert_eq!(world.serve(0, &modest, get(Asker::default())).await, Answer::Absent);
+    assert_eq!(world.get(0, "k").await, None, "this node's own clients are served");
+    drop(parked);
+    world.idle().await;
+    assert_eq!(world.serve(0, &greedy, get(Asker::default())).await, Answer::Absent);
+}
+
+#[actix::test]
+async fn a_change_that_its_peer_has_given_up_counts_all_the_same() {
+    let mut settings = settings();
+    settings.dht.quota_mib = 1;
+    let world = World::with(3, &settings).await;
+    world.idle().await;
+    let put = |name: &str| {
+        let change = |record: &mut Record| record.value = text(&"x".repeat(600_000));
+        put_of(name, &world.nodes[1].signed(name, change, Terms::default()))
+    };
+    lock(&world.nodes[0].shelf).hung = true;
+    let given_up = ask(&world, 0, 1, put("a"));
+    world.until(|| lock(&world.nodes[0].shelf).held.len() == 1).await;
+    drop(given_up);
+    world.idle().await;
+    lock(&world.nodes[0].shelf).hung = false;
+    let held = lock(&world.nodes[0].shelf).held.remove(0);
+    held.answer(Ok(Reply::Stored { former: None }));
+    world.idle().await;
+    let answer = world.serve(0, &world.nodes[1].id, put("b")).await;
+    assert!(matches!(answer, Answer::Refused(_)), "both are too much: {answer:?}");
 }
 
 #[actix::test]
