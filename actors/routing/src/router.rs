@@ -17,13 +17,16 @@
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
 //! | `trial` | for tests and benchmarks: a network in which some nodes lie |
-//! | `sign`, `proven`, `versions`, `script`, `quota` | who put what; which is newer; which script comes with it; how much is too much |
+//! | `sign`, `proven`, `versions`, `script` | who put what; which is newer; which script comes with it |
+//! | `quota`, `handed`, `accounts` | how much is too much of what one node puts, and hands over |
 
+mod accounts;
 mod act;
 mod adopt;
 mod change;
 pub(crate) mod check;
 mod get;
+mod handed;
 mod here;
 mod lead;
 mod net;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Refusal};
 use comet_kernel::settings::Dht;
-use comet_kernel::{Caller, Clock, Key, Moment, Neighbour, NodeId, Record, Request, UnixMillis, Value};
+use comet_kernel::{Caller, Clock, Key, Moment, Neighbour, NodeId, Record, Request, UnixMillis, Value, limits};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -71,9 +71,11 @@ pub(super) struct Behalf {
 
 impl Net {
     pub(super) fn new(env: Env, secret: &[u8; 32]) -> Self {
+        let signer = Signer::new(secret);
+        let quota = Quota::new(env.settings.dht.quota_mib << 20, signer.by(), env.kernel.clock.now());
         Net {
-            signer: Signer::new(secret),
-            quota: RefCell::new(Quota::new(env.settings.dht.quota_mib << 20)),
+            signer,
+            quota: RefCell::new(quota),
             fetches: Fetches::default(),
             versions: RefCell::default(),
             random: RefCell::new(StdRng::from_os_rng()),
@@ -121,6 +123,13 @@ impl Net {
             Ok(nodes) if !nodes.is_empty() => self.named(&nodes),
             _ => self.named(&self.env.service.neighbours.nearest(&key.place(), n)),
         }
+    }
+
+    /// Whether this node is clearly not one of those that should store a key: of the nodes that it knows, twice as many are
+    /// nearer as should, and [`REPLICAS`](limits::REPLICAS) at least. `replicas` is what the put has asked for.
+    pub(super) fn is_far(&self, key: &Key, replicas: Option<u8>) -> bool {
+        let wanted = self.replication().max(replicas.map_or(0, usize::from));
+        !self.env.service.neighbours.is_near(&key.place(), (2 * wanted).max(limits::REPLICAS.into()))
     }
 
     /// A node before it knows any, not even itself, stands for all.

@@ -4,6 +4,9 @@
 //! What changes meanwhile ahead of the walk is counted when the walk comes by; until it is over, a node may put a
 //! [`MEANWHILE`]th of its quota, so that however often this node is restarted nobody takes much more than that beyond it.
 //!
+//! A record counts with what it takes besides its key and value, so that many small ones do not pass for little. What this
+//! node itself has put is not counted. What a peer hands over that others have put counts for the peer as well: see `handed`.
+//!
 //! What was replaced or removed is taken off again, as far as the answer tells it; what ended by its time to live or was
 //! dropped as surplus is not, before the next start. So the figure is a bound against a node that fills others' disks, not
 //! an account.
@@ -15,12 +18,15 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::storage::{Page, Scan};
-use comet_kernel::{Key, Record, Value};
+use comet_kernel::{Key, Moment, Record, Value};
 
+use super::accounts::Accounts;
+use super::handed::{Delivery, Handed};
 use super::net::Net;
 
-/// Nodes that are counted each for itself. Past it the rest share one account.
-const NODES: usize = 8_192;
+/// What a record takes on the disk besides its key and value, about: who put it, the signature, the version, its place in
+/// the index.
+const RECORD: u64 = 256;
 /// Before everything that is stored has been counted, a node may put one part in so many of its quota.
 const MEANWHILE: u64 = 16;
 /// Records of one page of the walk.
@@ -35,8 +41,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Quota {
     /// What one node may take; 0 is no limit.
     limit: u64,
-    taken: HashMap<Arc<str>, u64, ahash::RandomState>,
-    others: u64,
+    /// This node, as it stands in signatures.
+    own: Arc<str>,
+    taken: Accounts,
+    handed: Handed,
     walk: Option<Walk>,
 }
 
@@ -48,11 +56,21 @@ struct Walk {
     /// What has changed ahead of the walk since the page under way was asked for: by whom it is now, and how large.
     changed: HashMap<Key, (Arc<str>, u64)>,
     /// What nodes have put since it began.
-    fresh: HashMap<Arc<str>, u64>,
+    fresh: Accounts,
+}
+
+/// What a value under its key counts.
+pub(super) fn cost(key: &Key, value: &Value) -> u64 {
+    RECORD + size(key, value)
+}
+
+/// What a record under its key counts.
+pub(super) fn cost_of(key: &Key, record: &Record) -> u64 {
+    RECORD + size_of(key, record)
 }
 
 /// Bytes of a value under its key.
-pub(super) fn size(key: &Key, value: &Value) -> u64 {
+fn size(key: &Key, value: &Value) -> u64 {
     (key.as_bytes().len() + value.encoded_size()) as u64
 }
 
@@ -64,9 +82,9 @@ pub(super) fn size_of(key: &Key, record: &Record) -> u64 {
 
 impl Quota {
     /// Of what is stored nothing has been counted yet.
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, own: &Arc<str>, now: Moment) -> Self {
         let walk = (limit > 0).then(Walk::default);
-        Quota { limit, taken: HashMap::default(), others: 0, walk }
+        Quota { limit, own: own.clone(), taken: Accounts::default(), handed: Handed::new(now), walk }
     }
 
     /// Whether there is anything left to be counted.
@@ -74,34 +92,43 @@ impl Quota {
         self.walk.is_some()
     }
 
-    /// Counts a page of what is stored. What this node itself has put is not counted.
-    fn count(&mut self, own: &str, page: Page) {
+    /// Counts a page of what is stored.
+    fn count(&mut self, page: Page) {
         let Some(mut walk) = self.walk.take() else { return };
         for (key, record) in page.items {
             let by = record.provenance.as_ref().filter(|it| it.removed.is_none()).map(|it| it.by.clone());
-            if let Some(by) = by.filter(|by| **by != *own && !walk.changed.contains_key(&key)) {
-                *self.account(&by) += size_of(&key, &record);
+            if let Some(by) = by.filter(|by| *by != self.own && !walk.changed.contains_key(&key)) {
+                self.taken.add(&by, cost_of(&key, &record));
             }
         }
         for (key, (by, bytes)) in walk.changed.drain() {
-            if bytes > 0 && page.next.as_ref().is_none_or(|end| key <= *end) {
-                *self.account(&by) += bytes;
+            if page.next.as_ref().is_none_or(|end| key <= *end) {
+                self.taken.add(&by, bytes);
             }
         }
         walk.after = page.next;
         self.walk = walk.after.is_some().then_some(walk);
     }
 
-    /// Refuses what a node puts past its quota.
-    pub(super) fn check(&self, by: &Arc<str>, bytes: u64) -> Result<(), Refusal> {
-        let account = self.taken.get(by).copied();
-        let taken = account.unwrap_or(if self.taken.len() < NODES { 0 } else { self.others });
-        let fresh = self.walk.as_ref().map(|walk| bytes + walk.fresh(by));
+    /// Refuses what a peer brings past the quota of who has put it, or past what it may hand over.
+    pub(super) fn check(&mut self, delivery: &Delivery, now: Moment) -> Result<(), Refusal> {
+        if self.limit == 0 {
+            return Ok(());
+        }
+        if delivery.by != self.own {
+            self.check_signer(&delivery.by, delivery.bytes)?;
+        }
+        self.handed.check(delivery, self.limit, now)
+    }
+
+    fn check_signer(&self, by: &str, bytes: u64) -> Result<(), Refusal> {
+        let taken = self.taken.of(by);
+        let fresh = self.walk.as_ref().map(|walk| bytes + walk.fresh.of(by));
         if fresh.is_some_and(|fresh| fresh > self.limit / MEANWHILE) {
             let why = "what is stored here is still being counted for dht.quota_mib; try again";
             return Err(Refusal::Unavailable(why.to_owned()));
         }
-        if self.limit == 0 || taken + fresh.unwrap_or(bytes) <= self.limit {
+        if taken + fresh.unwrap_or(bytes) <= self.limit {
             return Ok(());
         }
         let mib = self.limit >> 20;
@@ -109,46 +136,29 @@ impl Quota {
         Err(Refusal::Forbidden(why.into()))
     }
 
-    /// Counts what a node has put, and takes off what it has replaced.
-    pub(super) fn replaced(&mut self, key: &Key, by: &Arc<str>, bytes: u64, former: Option<&Record>) {
+    /// Counts what a peer has brought, and takes off what it has replaced.
+    pub(super) fn took(&mut self, key: &Key, delivery: &Delivery, former: Option<&Record>) {
+        self.handed.count(delivery);
+        let bytes = if delivery.by == self.own { 0 } else { delivery.bytes };
+        self.replaced(key, &delivery.by, bytes, former);
+    }
+
+    fn replaced(&mut self, key: &Key, by: &Arc<str>, bytes: u64, former: Option<&Record>) {
         if let Some(walk) = &mut self.walk {
-            walk.put(by, bytes);
+            walk.fresh.add(by, bytes);
             if walk.after.as_ref().is_none_or(|after| key > after) {
                 walk.note(key, by, bytes);
                 return;
             }
         }
-        if bytes > 0 {
-            *self.account(by) += bytes;
+        self.taken.add(by, bytes);
+        if let Some((former, provenance)) = former.and_then(|former| Some((former, former.provenance.as_ref()?))) {
+            self.taken.take(&provenance.by, cost_of(key, former));
         }
-        let Some(former) = former else { return };
-        let Some(provenance) = &former.provenance else { return };
-        let account = self.account(&provenance.by);
-        *account = account.saturating_sub(size_of(key, former));
-        if *account == 0 {
-            self.taken.remove(&provenance.by);
-        }
-    }
-
-    fn account(&mut self, by: &Arc<str>) -> &mut u64 {
-        if self.taken.len() >= NODES && !self.taken.contains_key(by) {
-            return &mut self.others;
-        }
-        self.taken.entry(by.clone()).or_default()
     }
 }
 
 impl Walk {
-    /// What a node has put since the walk began. Those past [`NODES`] share one account, under no name.
-    fn fresh(&self, by: &str) -> u64 {
-        self.fresh.get(by).or_else(|| self.fresh.get("")).copied().unwrap_or_default()
-    }
-
-    fn put(&mut self, by: &Arc<str>, bytes: u64) {
-        let known = self.fresh.len() < NODES || self.fresh.contains_key(by);
-        *self.fresh.entry(if known { by.clone() } else { "".into() }).or_default() += bytes;
-    }
-
     fn note(&mut self, key: &Key, by: &Arc<str>, bytes: u64) {
         if self.changed.len() < CHANGED {
             self.changed.insert(key.clone(), (by.clone(), bytes));
@@ -163,7 +173,7 @@ pub(super) async fn count_stored(net: Rc<Net>) {
         match net.env.storage.scan.call(Scan { after: after.clone(), limit: PAGE }).await {
             Ok(Ok(page)) => {
                 after.clone_from(&page.next);
-                net.quota.borrow_mut().count(net.signer.by(), page);
+                net.quota.borrow_mut().count(page);
             }
             failure => {
                 tracing::debug!(?failure, "what is stored could not be counted; it will be tried again");
@@ -176,8 +186,8 @@ pub(super) async fn count_stored(net: Rc<Net>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comet_kernel::Provenance;
     use comet_kernel::provenance::Signature;
+    use comet_kernel::{Clock, Provenance, UnixMillis};
 
     fn record(by: &Arc<str>, value: &str) -> Record {
         let signature = Signature([0; 64]);
@@ -185,20 +195,45 @@ mod tests {
         Record { provenance: Some(Box::new(provenance)), ..Record::plain(1, Value::from(value)) }
     }
 
+    fn quota(limit: u64) -> Quota {
+        Quota::new(limit, &"me".into(), Clock::manual(UnixMillis(0)).now())
+    }
+
+    fn put(by: &Arc<str>, bytes: u64) -> Delivery {
+        Delivery { from: by.clone(), by: by.clone(), bytes, far: false }
+    }
+
     #[test]
     fn a_node_takes_no_more_than_its_quota_and_gets_back_what_it_replaces() {
+        let now = Clock::manual(UnixMillis(0)).now();
         let (key, greedy, modest) = (Key::new(b"k").expect("short"), Arc::from("greedy"), Arc::from("modest"));
         let big = record(&greedy, &"x".repeat(90));
-        let bytes = size_of(&key, &big);
-        let mut quota = Quota::new(100);
-        quota.count("me", Page::default());
-        quota.check(&greedy, bytes).expect("it fits");
-        quota.replaced(&key, &greedy, bytes, None);
-        assert!(matches!(quota.check(&greedy, bytes), Err(Refusal::Forbidden(_))));
-        quota.check(&modest, bytes).expect("each has its own");
-        quota.replaced(&key, &modest, 0, Some(&big));
-        quota.check(&greedy, bytes).expect("it fits again");
-        assert!(quota.taken.is_empty(), "nothing is remembered of who takes nothing");
+        let bytes = cost_of(&key, &big);
+        let mut quota = quota(bytes + 10);
+        quota.count(Page::default());
+        quota.check(&put(&greedy, bytes), now).expect("it fits");
+        quota.took(&key, &put(&greedy, bytes), None);
+        assert!(matches!(quota.check(&put(&greedy, bytes), now), Err(Refusal::Forbidden(_))));
+        quota.check(&put(&modest, bytes), now).expect("each has its own");
+        quota.took(&key, &put(&modest, 0), Some(&big));
+        quota.check(&put(&greedy, bytes), now).expect("it fits again");
+    }
+
+    #[test]
+    fn small_records_do_not_pass_for_little() {
+        let small = record(&"somebody".into(), "");
+        assert!(cost_of(&Key::new(b"k").expect("short"), &small) > 256);
+    }
+
+    #[test]
+    fn what_this_node_has_put_itself_comes_back_without_counting_for_its_quota() {
+        let now = Clock::manual(UnixMillis(0)).now();
+        let mut quota = quota(100);
+        quota.count(Page::default());
+        let back = Delivery { from: "peer".into(), ..put(&"me".into(), 300) };
+        quota.check(&back, now).expect("it is its own");
+        quota.took(&Key::new(b"k").expect("short"), &back, None);
+        assert_eq!(quota.taken.of("me"), 0);
     }
 
     #[test]
@@ -206,18 +241,18 @@ mod tests {
         let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| Key::new(name.as_bytes()).expect("short"));
         let by: Arc<str> = "somebody".into();
         let stored = |key: &Key, value: &str| (key.clone(), Arc::new(record(&by, value)));
-        let size = |value: &str| size_of(&a, &record(&by, value));
-        let mut quota = Quota::new(1 << 20);
+        let size = |value: &str| cost_of(&a, &record(&by, value));
+        let mut quota = quota(1 << 20);
         // While the first page is read, one of its records is replaced, one is added, and one far ahead.
-        quota.replaced(&a, &by, size("longer"), Some(&record(&by, "old")));
-        quota.replaced(&b, &by, size("new"), None);
-        quota.replaced(&d, &by, size("far"), None);
-        quota.count("me", Page { items: vec![stored(&a, "old"), stored(&c, "c")], next: Some(c.clone()) });
-        assert_eq!(quota.taken[&by], size("longer") + size("new") + size("c"));
+        quota.took(&a, &put(&by, size("longer")), Some(&record(&by, "old")));
+        quota.took(&b, &put(&by, size("new")), None);
+        quota.took(&d, &put(&by, size("far")), None);
+        quota.count(Page { items: vec![stored(&a, "old"), stored(&c, "c")], next: Some(c.clone()) });
+        assert_eq!(quota.taken.of(&by), size("longer") + size("new") + size("c"));
         // What is behind the walk counts at once.
-        quota.replaced(&a, &by, size("x"), Some(&record(&by, "longer")));
-        quota.count("me", Page { items: vec![stored(&d, "far")], next: None });
-        assert_eq!(quota.taken[&by], size("x") + size("new") + size("c") + size("far"));
+        quota.took(&a, &put(&by, size("x")), Some(&record(&by, "longer")));
+        quota.count(Page { items: vec![stored(&d, "far")], next: None });
+        assert_eq!(quota.taken.of(&by), size("x") + size("new") + size("c") + size("far"));
         assert!(!quota.is_partial());
     }
 }

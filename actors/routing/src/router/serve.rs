@@ -10,10 +10,11 @@ use std::sync::Arc;
 use comet_kernel::contract::aso::{Arrived, Refusal};
 use comet_kernel::contract::library::Describe;
 use comet_kernel::provenance::Removal;
-use comet_kernel::{Caller, Key, NodeId, Record, Request, ScriptHash, UnixMillis, Value, limits};
+use comet_kernel::{Caller, Key, NodeId, Provenance, Record, Request, ScriptHash, UnixMillis, Value, limits};
 
+use super::handed::Delivery;
 use super::net::{Net, seen_as};
-use super::quota::size;
+use super::quota::{cost, cost_of};
 use super::script::as_put;
 use super::sign::{self, Forgery};
 use super::{here, script, unavailable};
@@ -51,10 +52,10 @@ async fn call(net: &Rc<Net>, from: Arc<Caller>, ask: Ask, request: Request) -> R
     let is_plain = asker.user.is_none() && asker.client == from.client;
     let caller = if is_plain { from.clone() } else { Arc::new(seen_as(Caller::clone(&from), asker)) };
     check_change(net, &ask, &from.id)?;
-    let Some(change) = Change::of(&ask) else {
+    let Some(change) = Change::of(net, &ask, &from.id) else {
         return Ok(here::ask(net, ask, caller, request.caused_by(caused)).await);
     };
-    net.quota.borrow().check(&change.by, change.bytes)?;
+    net.quota.borrow_mut().check(&change.delivery, net.clock().now())?;
     if let Some(hash) = change.script {
         script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
     }
@@ -68,33 +69,39 @@ async fn call(net: &Rc<Net>, from: Arc<Caller>, ask: Ask, request: Request) -> R
 /// What a change of a peer means for its quota and for the library.
 struct Change {
     key: Key,
-    by: Arc<str>,
     version: u64,
-    /// What it puts.
-    bytes: u64,
+    delivery: Delivery,
     script: Option<ScriptHash>,
 }
 
 impl Change {
-    fn of(ask: &Ask) -> Option<Self> {
+    fn of(net: &Net, ask: &Ask, from: &Arc<str>) -> Option<Self> {
         let (key, stamp, bytes) = match ask {
             Ask::Put { key, value, stamp, .. } | Ask::Revise { key, value: Some(value), stamp, .. } => {
-                (key, stamp, size(key, value))
+                (key, stamp, cost(key, value))
             }
             Ask::Remove { key, stamp, .. } => (key, stamp, 0),
             _ => return None,
         };
         // Where a revision goes, the script is already.
         let script = stamp.provenance.script.filter(|_| matches!(ask, Ask::Put { .. }));
-        Some(Change { key: key.clone(), by: stamp.provenance.by.clone(), version: stamp.version, bytes, script })
+        let delivery = delivery(net, from, key, &stamp.provenance, bytes);
+        Some(Change { key: key.clone(), version: stamp.version, delivery, script })
     }
 
     /// A change that came too late has changed nothing.
     fn count(&self, net: &Net, former: Option<&Record>) {
         if former.is_none_or(|former| former.version < self.version) {
-            net.quota.borrow_mut().replaced(&self.key, &self.by, self.bytes, former);
+            net.quota.borrow_mut().took(&self.key, &self.delivery, former);
         }
     }
+}
+
+/// What a peer brings, for the quotas.
+fn delivery(net: &Net, from: &Arc<str>, key: &Key, provenance: &Provenance, bytes: u64) -> Delivery {
+    let by = provenance.by.clone();
+    let far = *from != by && net.is_far(key, provenance.replicas);
+    Delivery { from: from.clone(), by, bytes, far }
 }
 
 fn asker(ask: &Ask) -> Option<&Asker> {
@@ -205,11 +212,10 @@ async fn arrive(
     let checked = sign::check(&key, &record, net.unix());
     net.counted(&key, &from.id, checked).map_err(forbidden)?;
     check_record(&record)?;
-    let by = record.provenance.as_ref().map(|provenance| (provenance.by.clone(), provenance.script));
-    let (by, hash) = by.ok_or_else(|| forbidden(Forgery::Unsigned))?;
-    let bytes = super::quota::size_of(&key, &record);
-    net.quota.borrow().check(&by, bytes)?;
-    if let Some(hash) = hash {
+    let provenance = record.provenance.as_deref().ok_or_else(|| forbidden(Forgery::Unsigned))?;
+    let delivery = delivery(net, &from.id, &key, provenance, cost_of(&key, &record));
+    net.quota.borrow_mut().check(&delivery, net.clock().now())?;
+    if let Some(hash) = provenance.script {
         script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
         if record.active.as_ref().is_some_and(|active| active.script.hash != hash) {
             as_put(Arc::make_mut(&mut record));
@@ -218,7 +224,7 @@ async fn arrive(
     let answer = here::ask(net, Ask::Arrive { key: key.clone(), record }, from, request).await;
     if answer == Answer::Arrived(Arrived::Taken) {
         net.env.tally.copies_taken.add(1);
-        net.quota.borrow_mut().replaced(&key, &by, bytes, None);
+        net.quota.borrow_mut().took(&key, &delivery, None);
     }
     Ok(answer)
 }

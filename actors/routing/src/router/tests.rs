@@ -7,6 +7,7 @@ mod editing;
 mod getting;
 mod leading;
 mod lying;
+mod quotas;
 mod scripts;
 mod serving;
 mod swarm;

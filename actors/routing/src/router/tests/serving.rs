@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Arrived, Refusal, Reply};
+use comet_kernel::contract::aso::{Arrived, Refusal};
 use comet_kernel::provenance::{Removal, Signature};
 use comet_kernel::{Caller, NodeId, Pending, Record, ScriptHash, UnixMillis, Value, limits};
 
-use super::world::{START, World, key, lock, put_of, settings, stamp_of, text};
+use super::world::{START, World, key, lock, put_of, stamp_of, text};
 use crate::messages::Serve;
 use crate::router::room::OF_ONE;
 use crate::router::sign::Terms;
@@ -205,66 +205,6 @@ async fn too_long_a_chain_of_objects_is_refused() {
 }
 
 #[actix::test]
-async fn what_one_node_puts_is_bounded_and_others_are_not_concerned() {
-    let mut settings = settings();
-    settings.dht.quota_mib = 1;
-    let world = World::with(3, &settings).await;
-    let put = |node: usize, name: &str| {
-        let record =
-            world.nodes[node].signed(name, |record| record.value = text(&"x".repeat(400_000)), Terms::default());
-        put_of(name, &record)
-    };
-    let (greedy, modest) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
-    world.idle().await;
-    for name in ["a", "b"] {
-        assert!(matches!(world.serve(0, &greedy, put(1, name)).await, Answer::Stored { .. }));
-    }
-    let refused = world.serve(0, &greedy, put(1, "c")).await;
-    assert!(
-        matches!(&refused, Answer::Refused(Refusal::Forbidden(why)) if why.contains("dht.quota_mib")),
-        "{refused:?}"
-    );
-    assert!(matches!(world.serve(0, &modest, put(2, "c")).await, Answer::Stored { .. }));
-    let change = |record: &mut Record| {
-        record.version += 1;
-        record.value = Value::Nil;
-        record.expires = Some(UnixMillis(START.0 + 1_000));
-    };
-    let gone = world.nodes[1].signed("a", change, Terms { removed: Some(Removal::Everywhere), ..Terms::default() });
-    let remove = Ask::Remove { key: key("a"), stamp: stamp_of(&gone), asker: Asker::default() };
-    assert!(matches!(world.serve(0, &greedy, remove).await, Answer::Removed { .. }));
-    assert!(matches!(world.serve(0, &greedy, put(1, "d")).await, Answer::Stored { .. }));
-}
-
-#[actix::test]
-async fn a_restart_forgets_nothing_of_what_others_have_put() {
-    let mut settings = settings();
-    settings.dht.quota_mib = 1;
-    let mut world = World::with(3, &settings).await;
-    let record = |world: &World, name: &str, bytes: usize| {
-        world.nodes[1].signed(name, |record| record.value = text(&"x".repeat(bytes)), Terms::default())
-    };
-    let greedy = world.nodes[1].id.clone();
-    for number in 0..600 {
-        let name = format!("k{number}");
-        let put = put_of(&name, &record(&world, &name, 1_000));
-        assert!(matches!(world.serve(0, &greedy, put).await, Answer::Stored { .. }));
-    }
-    world.restart(0).await;
-    // While it counts, a sixteenth may come.
-    let (small, big) = (put_of("s", &record(&world, "s", 20_000)), put_of("b", &record(&world, "b", 500_000)));
-    assert!(matches!(world.serve(0, &greedy, small).await, Answer::Stored { .. }));
-    world.idle().await;
-    let refused = world.serve(0, &greedy, big).await;
-    assert!(
-        matches!(&refused, Answer::Refused(Refusal::Forbidden(why)) if why.contains("dht.quota_mib")),
-        "{refused:?}"
-    );
-    let fits = put_of("f", &record(&world, "f", 300_000));
-    assert!(matches!(world.serve(0, &greedy, fits).await, Answer::Stored { .. }));
-}
-
-#[actix::test]
 async fn a_request_that_comes_too_late_is_not_carried_out() {
     let world = World::of(2).await;
     let from = Arc::new(Caller::node(&world.nodes[1].id));
@@ -277,7 +217,7 @@ async fn a_request_that_comes_too_late_is_not_carried_out() {
 }
 
 /// Asks a node as a peer that waits for a minute, and may give up before.
-fn ask(world: &World, node: usize, from: usize, ask: Ask) -> Pending<Answer> {
+pub(super) fn ask(world: &World, node: usize, from: usize, ask: Ask) -> Pending<Answer> {
     let from = Arc::new(Caller::node(&world.nodes[from].id));
     let deadline = world.clock.now() + Duration::from_secs(60);
     world.nodes[node].env.serve.ask(Serve { from, ask, deadline }).unwrap()
@@ -298,29 +238,6 @@ async fn one_peer_takes_no_room_from_others_and_what_it_gives_up_makes_room_agai
     drop(parked);
     world.idle().await;
     assert_eq!(world.serve(0, &greedy, get(Asker::default())).await, Answer::Absent);
-}
-
-#[actix::test]
-async fn a_change_that_its_peer_has_given_up_counts_all_the_same() {
-    let mut settings = settings();
-    settings.dht.quota_mib = 1;
-    let world = World::with(3, &settings).await;
-    world.idle().await;
-    let put = |name: &str| {
-        let change = |record: &mut Record| record.value = text(&"x".repeat(600_000));
-        put_of(name, &world.nodes[1].signed(name, change, Terms::default()))
-    };
-    lock(&world.nodes[0].shelf).hung = true;
-    let given_up = ask(&world, 0, 1, put("a"));
-    world.until(|| lock(&world.nodes[0].shelf).held.len() == 1).await;
-    drop(given_up);
-    world.idle().await;
-    lock(&world.nodes[0].shelf).hung = false;
-    let held = lock(&world.nodes[0].shelf).held.remove(0);
-    held.answer(Ok(Reply::Stored { former: None }));
-    world.idle().await;
-    let answer = world.serve(0, &world.nodes[1].id, put("b")).await;
-    assert!(matches!(answer, Answer::Refused(_)), "both are too much: {answer:?}");
 }
 
 #[actix::test]
