@@ -15,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use super::here;
 use super::quota::Quota;
 use super::script::Fetches;
+use super::serve::Change;
 use super::sign::{self, Forgery, Signer};
 use super::versions::Versions;
 use crate::messages::{Mend, Send, SendError};
@@ -166,7 +167,14 @@ impl Net {
     /// Asks a node. That it cannot do it now is a failure; any other refusal is an answer.
     pub(super) async fn ask(&self, replica: &Replica, ask: Ask, behalf: &Behalf) -> Result<Answer, Failure> {
         let answer = match replica {
-            Replica::Here => here::ask(self, ask, behalf.caller.clone(), behalf.request.clone()).await,
+            Replica::Here => {
+                let change = Change::of(self, &ask, self.signer.by());
+                let answer = here::ask(self, ask, behalf.caller.clone(), behalf.request.clone()).await;
+                if let Some(change) = change {
+                    change.count(self, &answer);
+                }
+                answer
+            }
             Replica::Peer(id) => self.send(id, ask, behalf.request.deadline).await?,
         };
         match answer {

@@ -7,9 +7,10 @@
 //! A record counts with what it takes besides its key and value, so that many small ones do not pass for little. What this
 //! node itself has put is not counted. What a peer hands over that others have put counts for the peer as well: see `handed`.
 //!
-//! What was replaced or removed is taken off again, as far as the answer tells it; what ended by its time to live or was
-//! dropped as surplus is not, before the next start. So the figure is a bound against a node that fills others' disks, not
-//! an account.
+//! What was replaced or removed is taken off again, as far as the answer tells it; what ended by its time to live, was
+//! dropped as surplus or gave way to a copy is not. So the figures grow past the truth, and before anybody is refused for them
+//! all is counted anew: the walk begins while there is room left, and its figures take the place of the old ones when it is
+//! over. What takes no more room than what it replaces is never refused.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::storage::{Page, Scan};
 use comet_kernel::{Key, Moment, Record, Value};
+use tokio::sync::Notify;
 
 use super::accounts::Accounts;
 use super::handed::{Delivery, Handed};
@@ -33,6 +35,10 @@ const MEANWHILE: u64 = 16;
 const PAGE: usize = 128;
 /// Changes that are noted while one page is read; what goes beyond may be counted wrong.
 const CHANGED: usize = 1 << 16;
+/// How long at least, after all was counted, before it is counted anew: [`EASE`] times as long as it took, if that is more.
+const REST: Duration = Duration::from_secs(5 * 60);
+/// See [`REST`]: counting takes no more than a third of the time, however much is stored.
+const EASE: u32 = 2;
 /// How long before a page that could not be read is read again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,20 +49,26 @@ pub(super) struct Quota {
     limit: u64,
     /// This node, as it stands in signatures.
     own: Arc<str>,
+    /// As the last walk has counted, and what has changed since; before the first is over, what nodes have put since it
+    /// began.
     taken: Accounts,
     handed: Handed,
     walk: Option<Walk>,
+    /// When the next walk may begin; none before the first is over.
+    rested: Option<Moment>,
+    /// Tells whoever walks that a walk begins.
+    begins: Rc<Notify>,
 }
 
 /// How far what is stored has been counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Walk {
+    began: Moment,
     /// The last key of the pages that were; none before the first.
     after: Option<Key>,
     /// What has changed ahead of the walk since the page under way was asked for: by whom it is now, and how large.
     changed: HashMap<Key, (Arc<str>, u64)>,
-    /// What nodes have put since it began.
-    fresh: Accounts,
+    counted: Accounts,
 }
 
 /// What a value under its key counts.
@@ -83,8 +95,15 @@ pub(super) fn size_of(key: &Key, record: &Record) -> u64 {
 impl Quota {
     /// Of what is stored nothing has been counted yet.
     pub(super) fn new(limit: u64, own: &Arc<str>, now: Moment) -> Self {
-        let walk = (limit > 0).then(Walk::default);
-        Quota { limit, own: own.clone(), taken: Accounts::default(), handed: Handed::new(now), walk }
+        Quota {
+            limit,
+            own: own.clone(),
+            taken: Accounts::default(),
+            handed: Handed::new(now),
+            walk: (limit > 0).then(|| Walk::new(now)),
+            rested: None,
+            begins: Rc::default(),
+        }
     }
 
     /// Whether there is anything left to be counted.
@@ -93,47 +112,70 @@ impl Quota {
     }
 
     /// Counts a page of what is stored.
-    fn count(&mut self, page: Page) {
+    fn count(&mut self, page: Page, now: Moment) {
         let Some(mut walk) = self.walk.take() else { return };
         for (key, record) in page.items {
             let by = record.provenance.as_ref().filter(|it| it.removed.is_none()).map(|it| it.by.clone());
             if let Some(by) = by.filter(|by| *by != self.own && !walk.changed.contains_key(&key)) {
-                self.taken.add(&by, cost_of(&key, &record));
+                walk.counted.add(&by, cost_of(&key, &record));
             }
         }
         for (key, (by, bytes)) in walk.changed.drain() {
             if page.next.as_ref().is_none_or(|end| key <= *end) {
-                self.taken.add(&by, bytes);
+                walk.counted.add(&by, bytes);
             }
         }
         walk.after = page.next;
-        self.walk = walk.after.is_some().then_some(walk);
+        if walk.after.is_some() {
+            self.walk = Some(walk);
+            return;
+        }
+        self.taken = walk.counted;
+        self.rested = Some(now + REST.max(EASE * now.since(walk.began)));
     }
 
     /// Refuses what a peer brings past the quota of who has put it, or past what it may hand over.
     pub(super) fn check(&mut self, delivery: &Delivery, now: Moment) -> Result<(), Refusal> {
-        if self.limit == 0 {
+        if self.limit == 0 || delivery.bytes == 0 {
             return Ok(());
         }
         if delivery.by != self.own {
-            self.check_signer(&delivery.by, delivery.bytes)?;
+            self.check_signer(&delivery.by, delivery.bytes, now)?;
         }
         self.handed.check(delivery, self.limit, now)
     }
 
-    fn check_signer(&self, by: &str, bytes: u64) -> Result<(), Refusal> {
-        let taken = self.taken.of(by);
-        let fresh = self.walk.as_ref().map(|walk| bytes + walk.fresh.of(by));
-        if fresh.is_some_and(|fresh| fresh > self.limit / MEANWHILE) {
-            let why = "what is stored here is still being counted for dht.quota_mib; try again";
-            return Err(Refusal::Unavailable(why.to_owned()));
+    fn check_signer(&mut self, by: &str, bytes: u64, now: Moment) -> Result<(), Refusal> {
+        let taken = self.taken.of(by) + bytes;
+        if let (None, Some(walk)) = (self.rested, &self.walk) {
+            return match walk.counted.of(by) + bytes {
+                counted if counted > self.limit => Err(self.is_full(by)),
+                _ if taken > self.limit / MEANWHILE => Err(counting()),
+                _ => Ok(()),
+            };
         }
-        if taken + fresh.unwrap_or(bytes) <= self.limit {
-            return Ok(());
+        if taken > self.limit / 4 * 3 {
+            self.begin_walk(now);
         }
+        match taken {
+            taken if taken <= self.limit => Ok(()),
+            _ if self.is_partial() => Err(counting()),
+            _ => Err(self.is_full(by)),
+        }
+    }
+
+    fn is_full(&self, by: &str) -> Refusal {
         let mib = self.limit >> 20;
         let why = format!("objects put by {by} take all of the {mib} MiB that one node has here: see dht.quota_mib");
-        Err(Refusal::Forbidden(why.into()))
+        Refusal::Forbidden(why.into())
+    }
+
+    /// Begins to count all anew, unless that is under way or was a short while ago.
+    fn begin_walk(&mut self, now: Moment) {
+        if self.walk.is_none() && self.rested.is_some_and(|rested| rested <= now) {
+            self.walk = Some(Walk::new(now));
+            self.begins.notify_one();
+        }
     }
 
     /// Counts what a peer has brought, and takes off what it has replaced.
@@ -143,22 +185,39 @@ impl Quota {
         self.replaced(key, &delivery.by, bytes, former);
     }
 
+    /// Counts what a peer has handed over, if nobody knows whether it was here before: for its signer only the next walk does.
+    pub(super) fn took_perhaps(&mut self, delivery: &Delivery) {
+        self.handed.count(delivery);
+    }
+
     fn replaced(&mut self, key: &Key, by: &Arc<str>, bytes: u64, former: Option<&Record>) {
+        let former = former.and_then(|former| Some((&former.provenance.as_ref()?.by, cost_of(key, former))));
+        let mut accounts = vec![&mut self.taken];
         if let Some(walk) = &mut self.walk {
-            walk.fresh.add(by, bytes);
             if walk.after.as_ref().is_none_or(|after| key > after) {
                 walk.note(key, by, bytes);
-                return;
+            } else {
+                accounts.push(&mut walk.counted);
             }
         }
-        self.taken.add(by, bytes);
-        if let Some((former, provenance)) = former.and_then(|former| Some((former, former.provenance.as_ref()?))) {
-            self.taken.take(&provenance.by, cost_of(key, former));
+        for accounts in accounts {
+            accounts.add(by, bytes);
+            if let Some((by, bytes)) = former {
+                accounts.take(by, bytes);
+            }
         }
     }
 }
 
+fn counting() -> Refusal {
+    Refusal::Unavailable("what is stored here is still being counted for dht.quota_mib; try again".to_owned())
+}
+
 impl Walk {
+    fn new(now: Moment) -> Self {
+        Walk { began: now, after: None, changed: HashMap::new(), counted: Accounts::default() }
+    }
+
     fn note(&mut self, key: &Key, by: &Arc<str>, bytes: u64) {
         if self.changed.len() < CHANGED {
             self.changed.insert(key.clone(), (by.clone(), bytes));
@@ -166,14 +225,22 @@ impl Walk {
     }
 }
 
-/// Counts all that is stored, page by page.
+/// Counts all that is stored, page by page, and again whenever a walk begins.
 pub(super) async fn count_stored(net: Rc<Net>) {
+    let begins = net.quota.borrow().begins.clone();
+    loop {
+        walk(&net).await;
+        begins.notified().await;
+    }
+}
+
+async fn walk(net: &Net) {
     let mut after = None;
     while net.quota.borrow().is_partial() {
         match net.env.storage.scan.call(Scan { after: after.clone(), limit: PAGE }).await {
             Ok(Ok(page)) => {
                 after.clone_from(&page.next);
-                net.quota.borrow_mut().count(page);
+                net.quota.borrow_mut().count(page, net.clock().now());
             }
             failure => {
                 tracing::debug!(?failure, "what is stored could not be counted; it will be tried again");
@@ -210,7 +277,7 @@ mod tests {
         let big = record(&greedy, &"x".repeat(90));
         let bytes = cost_of(&key, &big);
         let mut quota = quota(bytes + 10);
-        quota.count(Page::default());
+        quota.count(Page::default(), now);
         quota.check(&put(&greedy, bytes), now).expect("it fits");
         quota.took(&key, &put(&greedy, bytes), None);
         assert!(matches!(quota.check(&put(&greedy, bytes), now), Err(Refusal::Forbidden(_))));
@@ -229,7 +296,7 @@ mod tests {
     fn what_this_node_has_put_itself_comes_back_without_counting_for_its_quota() {
         let now = Clock::manual(UnixMillis(0)).now();
         let mut quota = quota(100);
-        quota.count(Page::default());
+        quota.count(Page::default(), now);
         let back = Delivery { from: "peer".into(), ..put(&"me".into(), 300) };
         quota.check(&back, now).expect("it is its own");
         quota.took(&Key::new(b"k").expect("short"), &back, None);
@@ -242,17 +309,58 @@ mod tests {
         let by: Arc<str> = "somebody".into();
         let stored = |key: &Key, value: &str| (key.clone(), Arc::new(record(&by, value)));
         let size = |value: &str| cost_of(&a, &record(&by, value));
+        let now = Clock::manual(UnixMillis(0)).now();
         let mut quota = quota(1 << 20);
         // While the first page is read, one of its records is replaced, one is added, and one far ahead.
         quota.took(&a, &put(&by, size("longer")), Some(&record(&by, "old")));
         quota.took(&b, &put(&by, size("new")), None);
         quota.took(&d, &put(&by, size("far")), None);
-        quota.count(Page { items: vec![stored(&a, "old"), stored(&c, "c")], next: Some(c.clone()) });
-        assert_eq!(quota.taken.of(&by), size("longer") + size("new") + size("c"));
+        quota.count(Page { items: vec![stored(&a, "old"), stored(&c, "c")], next: Some(c.clone()) }, now);
+        let counted = |quota: &Quota| quota.walk.as_ref().map(|walk| walk.counted.of(&by));
+        assert_eq!(counted(&quota), Some(size("longer") + size("new") + size("c")));
         // What is behind the walk counts at once.
         quota.took(&a, &put(&by, size("x")), Some(&record(&by, "longer")));
-        quota.count(Page { items: vec![stored(&d, "far")], next: None });
+        quota.count(Page { items: vec![stored(&d, "far")], next: None }, now);
         assert_eq!(quota.taken.of(&by), size("x") + size("new") + size("c") + size("far"));
         assert!(!quota.is_partial());
+    }
+
+    #[test]
+    fn before_a_figure_that_has_outgrown_the_truth_refuses_anybody_all_is_counted_anew() {
+        let now = Clock::manual(UnixMillis(0)).now();
+        let (key, by) = (Key::new(b"k").expect("short"), Arc::from("somebody"));
+        let one = put(&by, 10);
+        let mut quota = quota(100);
+        quota.count(Page::default(), now);
+        // What it puts ends by its time to live, which nobody tells.
+        for _ in 0..10 {
+            quota.check(&one, now).expect("it fits");
+            quota.took(&key, &one, None);
+        }
+        assert!(matches!(quota.check(&one, now), Err(Refusal::Forbidden(_))), "all was counted a moment ago");
+        quota.check(&put(&by, 0), now).expect("a removal takes nothing");
+        let later = now + REST;
+        assert!(matches!(quota.check(&one, later), Err(Refusal::Unavailable(_))), "it is counted anew");
+        quota.check(&put(&"another".into(), 10), later).expect("others have room meanwhile");
+        quota.count(Page::default(), later);
+        for _ in 0..7 {
+            quota.check(&one, later).expect("it fits again");
+            quota.took(&key, &one, None);
+        }
+        let early = later + REST;
+        quota.check(&one, early).expect("while it is counted");
+        assert!(quota.is_partial(), "it is counted before there is no room left");
+    }
+
+    #[test]
+    fn counting_rests_twice_as_long_as_it_took() {
+        let now = Clock::manual(UnixMillis(0)).now();
+        let mut quota = quota(100);
+        let end = now + Duration::from_secs(3_600);
+        quota.count(Page::default(), end);
+        quota.begin_walk(end + Duration::from_secs(7_199));
+        assert!(!quota.is_partial());
+        quota.begin_walk(end + Duration::from_secs(7_200));
+        assert!(quota.is_partial());
     }
 }

@@ -55,19 +55,17 @@ async fn call(net: &Rc<Net>, from: Arc<Caller>, ask: Ask, request: Request) -> R
     let Some(change) = Change::of(net, &ask, &from.id) else {
         return Ok(here::ask(net, ask, caller, request.caused_by(caused)).await);
     };
-    net.quota.borrow_mut().check(&change.delivery, net.clock().now())?;
+    check_quota(net, &change.key, &change.delivery, &from, &request).await?;
     if let Some(hash) = change.script {
         script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
     }
     let answer = here::ask(net, ask, caller, request.caused_by(caused)).await;
-    if let Answer::Stored { former } | Answer::Removed { former } = &answer {
-        change.count(net, former.as_deref());
-    }
+    change.count(net, &answer);
     Ok(answer)
 }
 
-/// What a change of a peer means for its quota and for the library.
-struct Change {
+/// What a change means for the quotas and for the library.
+pub(super) struct Change {
     key: Key,
     version: u64,
     delivery: Delivery,
@@ -75,7 +73,8 @@ struct Change {
 }
 
 impl Change {
-    fn of(net: &Net, ask: &Ask, from: &Arc<str>) -> Option<Self> {
+    /// What an ask of this node's or of a peer changes, if it does.
+    pub(super) fn of(net: &Net, ask: &Ask, from: &Arc<str>) -> Option<Self> {
         let (key, stamp, bytes) = match ask {
             Ask::Put { key, value, stamp, .. } | Ask::Revise { key, value: Some(value), stamp, .. } => {
                 (key, stamp, cost(key, value))
@@ -89,12 +88,39 @@ impl Change {
         Some(Change { key: key.clone(), version: stamp.version, delivery, script })
     }
 
-    /// A change that came too late has changed nothing.
-    fn count(&self, net: &Net, former: Option<&Record>) {
-        if former.is_none_or(|former| former.version < self.version) {
-            net.quota.borrow_mut().took(&self.key, &self.delivery, former);
+    /// Counts it, if it was made. One that came too late has changed nothing; one that somebody else hands on may have been
+    /// made before, and must not count for its signer each time.
+    pub(super) fn count(&self, net: &Net, answer: &Answer) {
+        let (Answer::Stored { former } | Answer::Removed { former }) = answer else { return };
+        let former = former.as_deref();
+        let mut quota = net.quota.borrow_mut();
+        if self.delivery.from != self.delivery.by {
+            quota.took_perhaps(&self.delivery);
+        } else if former.is_none_or(|former| former.version < self.version) {
+            quota.took(&self.key, &self.delivery, former);
         }
     }
+}
+
+/// Refuses what a peer brings past a quota, unless it takes no more room than what the same node has put there before.
+async fn check_quota(
+    net: &Net,
+    key: &Key,
+    delivery: &Delivery,
+    from: &Arc<Caller>,
+    request: &Request,
+) -> Result<(), Refusal> {
+    let checked = net.quota.borrow_mut().check(delivery, net.clock().now());
+    let Err(refusal) = checked else { return Ok(()) };
+    match here::ask(net, Ask::Copy { key: key.clone() }, from.clone(), request.clone()).await {
+        Answer::Record(record) if takes_the_place_of(delivery, key, &record) => Ok(()),
+        _ => Err(refusal),
+    }
+}
+
+fn takes_the_place_of(delivery: &Delivery, key: &Key, record: &Record) -> bool {
+    let is_of = |provenance: &Provenance| provenance.by == delivery.by && provenance.removed.is_none();
+    record.provenance.as_deref().is_some_and(is_of) && delivery.bytes <= cost_of(key, record)
 }
 
 /// What a peer brings, for the quotas.
@@ -214,7 +240,7 @@ async fn arrive(
     check_record(&record)?;
     let provenance = record.provenance.as_deref().ok_or_else(|| forbidden(Forgery::Unsigned))?;
     let delivery = delivery(net, &from.id, &key, provenance, cost_of(&key, &record));
-    net.quota.borrow_mut().check(&delivery, net.clock().now())?;
+    check_quota(net, &key, &delivery, &from, &request).await?;
     if let Some(hash) = provenance.script {
         script::ensure(net, hash, &NodeId::from_text(&from.id), request.deadline).await?;
         if record.active.as_ref().is_some_and(|active| active.script.hash != hash) {

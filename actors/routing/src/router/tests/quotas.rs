@@ -1,6 +1,7 @@
 //! Quotas: what one node may put on another, and hand over to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use comet_kernel::contract::aso::{Arrived, Refusal, Reply};
 use comet_kernel::provenance::Removal;
@@ -149,4 +150,56 @@ async fn a_change_that_its_peer_has_given_up_counts_all_the_same() {
     world.idle().await;
     let answer = world.serve(0, &world.nodes[1].id, put("b")).await;
     assert!(matches!(answer, Answer::Refused(_)), "both are too much: {answer:?}");
+}
+
+#[actix::test]
+async fn what_has_ended_by_its_time_to_live_gives_its_room_back() {
+    let world = world(3).await;
+    let greedy = world.nodes[1].id.clone();
+    let mut taken = 0;
+    for number in 0..30 {
+        let name = format!("k{number}");
+        let change = |record: &mut Record| record.value = text(&"x".repeat(100_000));
+        let put = put_of(&name, &world.nodes[1].signed(&name, change, Terms::default()));
+        taken += usize::from(matches!(world.serve(0, &greedy, put).await, Answer::Stored { .. }));
+        world.idle().await;
+        // A minute later it is gone, and nobody has said so.
+        world.clock.advance(Duration::from_secs(60));
+        lock(&world.nodes[0].shelf).records.clear();
+    }
+    assert_eq!(taken, 30);
+}
+
+#[actix::test]
+async fn who_has_taken_all_may_put_less_in_its_place_and_remove() {
+    let world = world(3).await;
+    let greedy = world.nodes[1].id.clone();
+    let record = |version: u64, bytes: usize| {
+        let change = |record: &mut Record| {
+            record.version += version;
+            record.value = text(&"x".repeat(bytes));
+        };
+        world.nodes[1].signed("k", change, Terms::default())
+    };
+    let arrive = |record: Record| Ask::Arrive { key: key("k"), record: Arc::new(record) };
+    assert!(matches!(world.serve(0, &greedy, put_of("k", &record(0, 1_000_000))).await, Answer::Stored { .. }));
+    assert!(is_past_its_quota(&world.serve(0, &greedy, put_of("k", &record(1, 1_000_001))).await));
+    assert!(matches!(world.serve(0, &greedy, put_of("k", &record(2, 900_000))).await, Answer::Stored { .. }));
+    assert_eq!(world.serve(0, &greedy, arrive(record(3, 900_000))).await, Answer::Arrived(Arrived::Taken));
+    assert!(is_past_its_quota(&world.serve(0, &greedy, arrive(record(4, 900_001))).await));
+}
+
+#[actix::test]
+async fn nobody_uses_up_the_quota_of_another_by_handing_its_puts_on_again_and_again() {
+    let world = world(3).await;
+    let (victim, other) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
+    let put = |name: &str| {
+        let change = |record: &mut Record| record.value = text(&"x".repeat(250_000));
+        put_of(name, &world.nodes[1].signed(name, change, Terms::default()))
+    };
+    assert!(matches!(world.serve(0, &victim, put("a")).await, Answer::Stored { .. }));
+    for _ in 0..10 {
+        assert!(matches!(world.serve(0, &other, put("a")).await, Answer::Stored { .. }));
+    }
+    assert!(matches!(world.serve(0, &victim, put("b")).await, Answer::Stored { .. }));
 }
