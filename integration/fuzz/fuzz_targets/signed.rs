@@ -6,7 +6,7 @@
 use arbitrary::Arbitrary;
 use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::{Active, ScriptRef};
-use comet_kernel::{Key, NodeId, Record, ScriptHash, UnixMillis, Value};
+use comet_kernel::{Key, NodeId, Record, ScriptHash, UnixMillis, Value, limits};
 use comet_routing::check::{arrives, sign};
 use libfuzzer_sys::fuzz_target;
 
@@ -119,6 +119,11 @@ impl Said {
         rmp_serde::to_vec_named(&(&self.key, record, &self.terms)).expect("it has a form in MessagePack")
     }
 
+    /// Whether it asks for as many copies as may be.
+    fn is_bounded(&self) -> bool {
+        self.terms.replicas.is_none_or(|replicas| (1..=limits::REPLICAS).contains(&replicas))
+    }
+
     /// Whether the signer may name its owner, in so many words.
     fn has_an_owner_of(&self, author: &str) -> bool {
         let rest = |owner: &str| owner.strip_prefix(author).map(ToOwned::to_owned);
@@ -146,7 +151,7 @@ fuzz_target!(|input: (Put<'_>, Put<'_>, Swapped)| {
     record.active = said.terms.script.map(active);
     record.provenance = Some(Box::new(Provenance { signature, ..said.terms.clone() }));
     let arrived = arrives(&said.key, &record, NOW);
-    let right = before == said.covered() && said.has_an_owner_of(&author);
+    let right = before == said.covered() && said.has_an_owner_of(&author) && said.is_bounded();
     assert_eq!(arrived.is_ok(), right, "{arrived:?}: {said:?}");
 });
 

@@ -18,9 +18,6 @@ use super::votes::Votes;
 use super::{Outcome, script};
 use crate::wire::{Ask, Condition as Travelling, Stamp};
 
-/// The most nodes that a put may ask for: as many as a look-up finds, and as `dht.replication` may say.
-pub(super) const MOST_REPLICAS: u8 = 20;
-
 /// How often a change gets a newer version because its first was older than what is there: the clock of this node is
 /// behind another one's, and what is put later must not lose to what was put before. Past that it is acknowledged if a
 /// quorum has stored it, and not otherwise: one node that always claims something newer does not keep others from putting.
@@ -124,7 +121,7 @@ async fn prepare(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, put: &Put) -> Re
         Some(choice) => Some(script::resolve(net, choice).await?),
         None => None,
     };
-    let number = number.filter(|number| *number > 0).map(|number| number.min(MOST_REPLICAS));
+    let number = number.filter(|number| *number > 0).map(|number| number.min(limits::REPLICAS));
     let replicas = net.replicas(key, number.map_or(net.replication(), usize::from)).await;
     let mut present = None;
     let mut found = None;

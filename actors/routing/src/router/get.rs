@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use comet_kernel::contract::aso::{Info, Refusal, Reply};
-use comet_kernel::{Key, Record, Value};
+use comet_kernel::{Key, Record, Value, limits};
 
 use super::here;
 use super::net::{Behalf, Net, Replica};
@@ -25,7 +25,7 @@ pub(super) async fn get(
     answers: u8,
 ) -> Result<Reply, Refusal> {
     let ask = Ask::Get { key: key.clone(), payload, asker: behalf.asker.clone() };
-    read(net, behalf, key, ask, usize::from(answers.clamp(1, super::change::MOST_REPLICAS))).await
+    read(net, behalf, key, ask, usize::from(answers.clamp(1, limits::REPLICAS))).await
 }
 
 /// The stored record, without running a handler.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comet_kernel::provenance::{Removal, Signature};
-use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis, Value};
+use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis, Value, limits};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
@@ -42,6 +42,8 @@ pub(super) enum Forgery {
     Owner,
     #[error("the version is from the future; is the clock of the node right?")]
     Future,
+    #[error("the put asks for no copies, or for more than {} of them", limits::REPLICAS)]
+    Replicas,
 }
 
 impl Signer {
@@ -103,6 +105,9 @@ pub(super) fn check_claim(key: &Key, record: &Record, provenance: &Provenance, n
     }
     if !record.owner.as_deref().is_none_or(|owner| is_of(owner, &provenance.by)) {
         return Err(Forgery::Owner);
+    }
+    if !provenance.replicas.is_none_or(|replicas| (1..=limits::REPLICAS).contains(&replicas)) {
+        return Err(Forgery::Replicas);
     }
     let signature = ed25519_dalek::Signature::from_bytes(&provenance.signature.0);
     let claim = Provenance::claim(key, record, provenance);
@@ -245,6 +250,17 @@ mod tests {
     fn a_version_from_the_future_is_refused() {
         let record = signed(|record| record.version = (NOW.0 + 600_000) << 16, Terms::default());
         assert_eq!(check(&key(), &record, NOW), Err(Forgery::Future));
+    }
+
+    #[test]
+    fn a_put_asks_for_one_copy_at_least_and_for_no_more_than_may_be() {
+        let asking = |replicas| check(&key(), &signed(|_| (), Terms { replicas, ..Terms::default() }), NOW);
+        for replicas in [None, Some(1), Some(limits::REPLICAS)] {
+            assert_eq!(asking(replicas), Ok(()), "{replicas:?}");
+        }
+        for replicas in [0, limits::REPLICAS + 1, u8::MAX] {
+            assert_eq!(asking(Some(replicas)), Err(Forgery::Replicas));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use comet_kernel::contract::aso::{Refusal, Reply};
 use comet_kernel::{Key, Record};
 
-use super::change::{MOST_REPLICAS, Mark};
+use super::change::Mark;
 use super::net::{Failure, Net, Replica};
 use crate::wire::Answer;
 
@@ -19,10 +19,8 @@ pub(super) struct Votes {
     kept: usize,
     refusals: Vec<(Refusal, usize)>,
     failed: usize,
-    /// The records that were replaced, or are newer, and who said so.
+    /// The records that were replaced, or are newer, each once, and who said so.
     formers: Vec<(Arc<Record>, Replica)>,
-    /// Of the records that were replaced one that has the most replicas, and who said so.
-    widest: Option<(Arc<Record>, Replica)>,
     /// What is there instead, and who said so.
     present: Option<(Arc<Record>, Replica)>,
     /// What tells the change from others.
@@ -44,7 +42,6 @@ impl Votes {
             refusals: Vec::new(),
             failed: 0,
             formers: Vec::new(),
-            widest: None,
             present: None,
             revision: None,
             removes: false,
@@ -89,13 +86,15 @@ impl Votes {
 
     fn note(&mut self, former: Option<Arc<Record>>, replica: &Replica) {
         let Some(former) = former else { return };
-        if self.widest.as_ref().is_none_or(|(known, _)| replicas(known) < replicas(&former)) {
-            self.widest = Some((former.clone(), replica.clone()));
+        match self.formers.iter_mut().find(|(known, _)| *known == former) {
+            // This node's own needs no check.
+            Some((_, of)) if *replica == Replica::Here => *of = Replica::Here,
+            Some(_) => {}
+            None => self.formers.push((former, replica.clone())),
         }
-        self.formers.push((former, replica.clone()));
     }
 
-    /// Where the newest former stands. Of equals this node's own is preferred: it needs no check.
+    /// Where the newest former stands. Of two of one version this node's own is preferred.
     fn newest(&self) -> Option<usize> {
         let rank = |at: &usize| {
             let (record, replica) = &self.formers[*at];
@@ -111,8 +110,8 @@ impl Votes {
 
     /// How many nodes hold what was replaced, if that is known to be more than `reached`.
     pub(super) fn beyond(&self, net: &Net, key: &Key, reached: usize) -> Option<usize> {
-        let (record, replica) = self.widest.as_ref().filter(|(record, _)| replicas(record) > reached)?;
-        net.may_show(key, record, replica).then(|| replicas(record).min(MOST_REPLICAS.into()))
+        let wider = self.formers.iter().filter(|(record, _)| replicas(record) > reached);
+        wider.filter(|(record, replica)| net.may_show(key, record, replica)).map(|(record, _)| replicas(record)).max()
     }
 
     /// What a peer says is or was there is shown to a client only if it was put as it says. The next version goes past all

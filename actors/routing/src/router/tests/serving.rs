@@ -98,6 +98,17 @@ async fn what_a_node_says_it_has_signed_itself_is_refused_without_its_signature(
 }
 
 #[actix::test]
+async fn what_asks_for_more_copies_than_may_be_is_refused() {
+    let world = World::of(3).await;
+    let record = world.nodes[1].signed("k", |_| (), Terms { replicas: Some(u8::MAX), ..Terms::default() });
+    let signer = world.nodes[1].id.clone();
+    for ask in [put_of("k", &record), Ask::Arrive { key: key("k"), record: Arc::new(record.clone()) }] {
+        assert!(is_forbidden(&world.serve(0, &signer, ask).await));
+    }
+    assert!(lock(&world.nodes[0].shelf).records.is_empty());
+}
+
+#[actix::test]
 async fn nobody_puts_in_the_name_of_another_owner() {
     let world = World::of(3).await;
     let (thief, victim) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
