@@ -126,7 +126,7 @@ settings! {
         memory_mib: u64 = 256_u64, 1..=1_048_576_u64;
         /// Seconds without use after which an object leaves memory.
         idle_seconds: u64 = 300_u64, 1..=86_400_u64;
-        /// Longest life of an object in seconds; 0 is no limit.
+        /// Longest life in seconds of an object that is put through this node; 0 is no limit.
         max_ttl_seconds: u64 = 0_u64, 0..=3_162_240_000_u64;
         /// Operations of one handler call.
         operations: u64 = 100_000_u64, 1_000..=10_000_000_u64;

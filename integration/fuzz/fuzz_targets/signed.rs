@@ -119,9 +119,15 @@ impl Said {
         rmp_serde::to_vec_named(&(&self.key, record, &self.terms)).expect("it has a form in MessagePack")
     }
 
-    /// Whether it asks for as many copies as may be.
+    /// Whether it asks for as many copies as may be, for as long as may be, and a tombstone is one.
     fn is_bounded(&self) -> bool {
-        self.terms.replicas.is_none_or(|replicas| (1..=limits::REPLICAS).contains(&replicas))
+        let removed = self.terms.removed.is_some();
+        let longest = if removed { limits::TOMBSTONE_SECONDS } else { limits::LIFETIME_SECONDS };
+        let latest = NOW.0 + longest * 1_000 + limits::CLOCK_SKEW_MS;
+        let ends = self.record.expires.map_or(!removed, |end| end.0 <= latest);
+        let carries = self.record.value != Value::Nil || self.terms.script.is_some();
+        let copies = self.terms.replicas.is_none_or(|replicas| (1..=limits::REPLICAS).contains(&replicas));
+        copies && ends && !(removed && carries)
     }
 
     /// Whether the signer may name its owner, in so many words.

@@ -1,8 +1,9 @@
 //! Requests of peers: each is checked, then put to this node's own copy.
 //!
 //! The transport has proven who the peer is, and nothing else. A change must say who made it, and carry that node's
-//! signature, be it the peer itself; it must not come from the future, nor make somebody else an owner; and what one node's
-//! puts take here is bounded.
+//! signature, be it the peer itself; it must not come from the future, nor live for ever, nor make somebody else an owner; and
+//! what one node's puts take here is bounded. How long an object lives its signer has said: `aso.max_ttl_seconds` holds for
+//! what is put through this node, and a copy cannot end earlier than it was signed for.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -164,7 +165,9 @@ fn check_change(net: &Net, ask: &Ask, from: &str) -> Result<(), Refusal> {
     let checked = check_stamp(key, value, stamp, script, net.unix()).and_then(|()| match ask {
         // What is there it builds on: it is for whoever has made it to say that.
         Ask::Revise { .. } if *stamp.provenance.by != *from => Err(Forgery::Signature),
-        Ask::Remove { .. } => check_removal(stamp, net.unix()),
+        Ask::Remove { .. } => {
+            (stamp.provenance.removed == Some(Removal::Everywhere)).then_some(()).ok_or(Forgery::Altered)
+        }
         _ => stamp.provenance.removed.is_none().then_some(()).ok_or(Forgery::Altered),
     });
     net.counted(key, from, checked).map_err(forbidden)?;
@@ -187,14 +190,6 @@ fn check_stamp(
     let (expires, owner) = (stamp.expires, stamp.owner.clone());
     let record = Record { expires, owner, ..Record::plain(stamp.version, value) };
     sign::check_claim(key, &record, &stamp.provenance, now)
-}
-
-/// A tombstone reaches everywhere, and does not stay for ever.
-fn check_removal(stamp: &Stamp, now: UnixMillis) -> Result<(), Forgery> {
-    let longest = now.0.saturating_add(limits::TOMBSTONE_SECONDS * 1_000 + limits::CLOCK_SKEW_MS);
-    let ends = stamp.expires.is_some_and(|end| end.0 <= longest);
-    let everywhere = stamp.provenance.removed == Some(Removal::Everywhere);
-    (ends && everywhere).then_some(()).ok_or(Forgery::Altered)
 }
 
 /// What a record may carry besides its signature. Names count in no quota, so that they have to be short.

@@ -44,6 +44,8 @@ pub(super) enum Forgery {
     Future,
     #[error("the put asks for no copies, or for more than {} of them", limits::REPLICAS)]
     Replicas,
+    #[error("the object is to live longer than any may, or the mark of its removal is")]
+    Lifetime,
 }
 
 impl Signer {
@@ -79,7 +81,11 @@ impl Signer {
 pub(super) fn check(key: &Key, record: &Record, now: UnixMillis) -> Result<(), Forgery> {
     let provenance = record.provenance.as_deref().ok_or(Forgery::Unsigned)?;
     let as_signed = match provenance.removed {
-        None | Some(Removal::Everywhere) => provenance.script.is_some() == record.active.is_some(),
+        None => provenance.script.is_some() == record.active.is_some(),
+        // It counts in no quota: it must not carry anything.
+        Some(Removal::Everywhere) => {
+            record.value == Value::Nil && provenance.script.is_none() && record.active.is_none()
+        }
         Some(Removal::Ended) => is_bare(record, provenance) && record.expires.is_some_and(|end| end <= now),
         Some(Removal::Here) => false,
     };
@@ -109,6 +115,9 @@ pub(super) fn check_claim(key: &Key, record: &Record, provenance: &Provenance, n
     if !provenance.replicas.is_none_or(|replicas| (1..=limits::REPLICAS).contains(&replicas)) {
         return Err(Forgery::Replicas);
     }
+    if !ends_in_time(record, provenance, now) {
+        return Err(Forgery::Lifetime);
+    }
     let signature = ed25519_dalek::Signature::from_bytes(&provenance.signature.0);
     let claim = Provenance::claim(key, record, provenance);
     let right = proven::once(&provenance.by, &claim, &provenance.signature.0, || {
@@ -125,6 +134,14 @@ fn is_bare(record: &Record, provenance: &Provenance) -> bool {
         _ => false,
     };
     value && record.active.is_none()
+}
+
+/// Whether a life is no longer than any may be. A tombstone has an end, and a near one.
+fn ends_in_time(record: &Record, provenance: &Provenance, now: UnixMillis) -> bool {
+    let is_removed = provenance.removed.is_some();
+    let longest = if is_removed { limits::TOMBSTONE_SECONDS } else { limits::LIFETIME_SECONDS };
+    let latest = now.0.saturating_add(longest * 1_000 + limits::CLOCK_SKEW_MS);
+    record.expires.map_or(!is_removed, |end| end.0 <= latest)
 }
 
 /// Whether somebody is the node, or a user of its gateway.
@@ -261,6 +278,34 @@ mod tests {
         for replicas in [0, limits::REPLICAS + 1, u8::MAX] {
             assert_eq!(asking(Some(replicas)), Err(Forgery::Replicas));
         }
+    }
+
+    #[test]
+    fn no_life_is_longer_than_a_hundred_years_whatever_its_signer_says() {
+        let living = |end: Option<u64>| {
+            check(&key(), &signed(|record| record.expires = end.map(UnixMillis), Terms::default()), NOW)
+        };
+        let longest = NOW.0 + limits::LIFETIME_SECONDS * 1_000;
+        for end in [None, Some(0), Some(longest)] {
+            assert_eq!(living(end), Ok(()), "{end:?}");
+        }
+        for end in [2 * longest, u64::MAX] {
+            assert_eq!(living(Some(end)), Err(Forgery::Lifetime));
+        }
+    }
+
+    #[test]
+    fn a_tombstone_ends_within_a_day_and_carries_nothing() {
+        let buried = |end: Option<u64>, value: Value| {
+            let terms = Terms { removed: Some(Removal::Everywhere), ..Terms::default() };
+            let change = |record: &mut Record| (record.expires, record.value) = (end.map(UnixMillis), value);
+            check(&key(), &signed(change, terms), NOW)
+        };
+        let day = NOW.0 + limits::TOMBSTONE_SECONDS * 1_000;
+        assert_eq!(buried(Some(day), Value::Nil), Ok(()));
+        assert_eq!(buried(Some(2 * day), Value::Nil), Err(Forgery::Lifetime));
+        assert_eq!(buried(None, Value::Nil), Err(Forgery::Lifetime));
+        assert_eq!(buried(Some(day), Value::Int(1)), Err(Forgery::Altered));
     }
 
     #[test]
