@@ -52,7 +52,8 @@ pub(super) struct Quota {
     /// As the last walk has counted, and what has changed since; before the first is over, what nodes have put since it
     /// began.
     taken: Accounts,
-    handed: Handed,
+    /// What peers hand over.
+    pub(super) handed: Handed,
     walk: Option<Walk>,
     /// When the next walk may begin; none before the first is over.
     rested: Option<Moment>,
@@ -183,11 +184,6 @@ impl Quota {
         self.handed.count(delivery);
         let bytes = if delivery.by == self.own { 0 } else { delivery.bytes };
         self.replaced(key, &delivery.by, bytes, former);
-    }
-
-    /// Counts what a peer has handed over, if nobody knows whether it was here before: for its signer only the next walk does.
-    pub(super) fn took_perhaps(&mut self, delivery: &Delivery) {
-        self.handed.count(delivery);
     }
 
     fn replaced(&mut self, key: &Key, by: &Arc<str>, bytes: u64, former: Option<&Record>) {

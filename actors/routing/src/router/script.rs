@@ -69,7 +69,18 @@ pub(super) fn as_put(record: &mut Record) {
     }
 }
 
+/// Fetches a source on the account of who has it.
 async fn fetch(net: &Net, hash: ScriptHash, sender: &NodeId, deadline: Moment) -> Result<(), Refusal> {
+    let from = sender.as_str().into();
+    net.quota.borrow_mut().handed.bring_script(&from, net.clock().now())?;
+    let fetched = bring(net, hash, sender, deadline).await;
+    if fetched.is_err() {
+        net.quota.borrow_mut().handed.bring_nothing(&from);
+    }
+    fetched
+}
+
+async fn bring(net: &Net, hash: ScriptHash, sender: &NodeId, deadline: Moment) -> Result<(), Refusal> {
     let source = match net.send(sender, Ask::Script { hash }, deadline).await {
         Ok(Answer::Source(Some(source))) => source,
         Ok(_) => return Err(Refusal::NoScript(hash.to_string())),

@@ -96,7 +96,7 @@ impl Change {
         let former = former.as_deref();
         let mut quota = net.quota.borrow_mut();
         if self.delivery.from != self.delivery.by {
-            quota.took_perhaps(&self.delivery);
+            quota.handed.count(&self.delivery);
         } else if former.is_none_or(|former| former.version < self.version) {
             quota.took(&self.key, &self.delivery, former);
         }

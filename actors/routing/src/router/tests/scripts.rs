@@ -1,10 +1,12 @@
 //! Scripts that travel with puts.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::{Op, Put, Refusal, ScriptChoice};
+use comet_kernel::contract::routing::TravellingScript;
 use comet_kernel::record::{Active, ScriptRef};
-use comet_kernel::{ScriptHash, Value};
+use comet_kernel::{ScriptHash, Value, limits};
 use futures::future::join_all;
 
 use super::swarm::Behaviour;
@@ -101,4 +103,39 @@ async fn a_put_must_be_signed_for_the_script_that_it_comes_with() {
     let ask = Ask::Put { key, value, script: None, condition, stamp: stamp_of(&record), asker };
     let answer = world.serve(0, &node.id, ask).await;
     assert!(matches!(answer, Answer::Refused(Refusal::Forbidden(_))), "{answer:?}");
+}
+
+#[actix::test]
+async fn one_peer_does_not_fill_the_table_of_scripts() {
+    let world = World::of(3).await;
+    let sources: HashMap<_, Arc<str>> = (0..5_000)
+        .map(|number| Arc::from(format!("fn onGet() {{ {number} }}")))
+        .map(|source| (ScriptHash::of(&source), source))
+        .collect();
+    let hashes: Vec<_> = sources.keys().copied().collect();
+    for node in [1, 2] {
+        let sources = sources.clone();
+        let tell = move |ask: &Ask| match ask {
+            Ask::Script { hash } => Some(Answer::Source(sources.get(hash).cloned())),
+            _ => None,
+        };
+        world.behave(node, Behaviour::Lying(Arc::new(tell)));
+    }
+    let put = async |node: usize, hash: ScriptHash| {
+        let record = world.nodes[node].signed("k", |_| (), Terms { script: Some(hash), ..Terms::default() });
+        let Ask::Put { key, value, condition, asker, .. } = super::world::put_of("k", &record) else { unreachable!() };
+        let script = Some(TravellingScript { hash, follows: None });
+        let ask = Ask::Put { key, value, script, condition, stamp: stamp_of(&record), asker };
+        let answer = world.serve(0, &world.nodes[node].id, ask).await;
+        // The library of a test looks through all that it has.
+        lock(&world.nodes[0].library).clear();
+        answer
+    };
+    let mut brought = 0;
+    while matches!(put(1, hashes[brought]).await, Answer::Stored { .. }) {
+        brought += 1;
+    }
+    assert_eq!(brought, limits::SOURCES / 8);
+    assert!(matches!(put(1, hashes[brought]).await, Answer::Refused(Refusal::Forbidden(_))));
+    assert!(matches!(put(2, hashes[brought]).await, Answer::Stored { .. }), "another has its own part");
 }
