@@ -67,7 +67,7 @@ impl Swarm {
         }
     }
 
-    fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+    pub(super) fn connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         let now = self.now();
         let connection = Connection {
             id,
@@ -90,7 +90,7 @@ impl Swarm {
 
     /// A connection has ended. If it was the last one, and not just idle, the node may be gone: dialling it tells. One
     /// that hangs up at once does not want this node, or has no room for it: to dial it again and again would help nobody.
-    fn disconnected(&mut self, peer: PeerId, id: ConnectionId, idle: bool) {
+    pub(super) fn disconnected(&mut self, peer: PeerId, id: ConnectionId, idle: bool) {
         let now = self.now();
         let Some(entry) = self.peers.get_mut(&peer) else { return };
         let ended = entry.connections.extract_if(.., |connection| connection.id == id).next();
@@ -104,7 +104,9 @@ impl Swarm {
             entry.fail(&SendError::Unreachable("it hung up at once; it may block this node, or be full".to_owned()));
             return self.forget(peer);
         }
-        if entry.wants_connection() || (!idle && self.book.met(&peer).is_some() && self.has_room()) {
+        if entry.is_stranger() && self.book.page(&peer).is_none() {
+            self.peers.remove(&peer);
+        } else if entry.wants_connection() || (!idle && self.book.met(&peer).is_some() && self.has_room()) {
             self.dial(peer);
         }
     }

@@ -35,7 +35,7 @@ impl Handler<Send> for Swarm {
 
 impl Swarm {
     fn send(&mut self, peer: PeerId, kind: usize, waiting: Waiting, now: Moment) {
-        if self.peers.len() > 2 * limits::KNOWN_NODES {
+        if !self.peers.contains_key(&peer) && self.peers.len() >= self.most_peers() {
             return refuse(waiting, "this node talks with too many already");
         }
         let entry = self.peer(peer);
@@ -54,6 +54,12 @@ impl Swarm {
                 if connected { self.open_waiting(peer) } else { self.dial(peer) }
             }
         }
+    }
+
+    /// Entries of peers, past which nobody new is sent to: those that are connected, those that are remembered, and as many
+    /// that are being dialled.
+    fn most_peers(&self) -> usize {
+        self.plan.network.max_connections as usize + 2 * limits::KNOWN_NODES
     }
 
     /// Opens the lanes that wait for a connection, now that there is one.
@@ -112,7 +118,9 @@ impl Swarm {
     /// Serves a lane that a peer has opened.
     pub(super) fn serve(&mut self, peer: PeerId, connection: ConnectionId, stream: Stream) {
         let router = self.env.serve.clone();
-        let entry = self.peer(peer);
+        // Its connection may be gone already.
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        entry.touched = self.env.kernel.clock.now();
         let known = entry.connections.iter().find(|known| known.id == connection);
         let Some(caller) = known.map(|known| Arc::new(caller(&peer, &known.address))) else { return };
         if entry.served() >= SERVED {

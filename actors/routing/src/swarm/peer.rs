@@ -116,6 +116,11 @@ impl Peer {
         !self.is_connected() && self.served() == 0 && self.slots.iter().all(|slot| matches!(slot, Slot::Shut))
     }
 
+    /// Whether it can be forgotten at once: nothing was asked in either direction, so that there is nothing to remember.
+    pub fn is_stranger(&self) -> bool {
+        self.is_idle() && self.terms.traffic.received.read() == 0 && self.terms.traffic.sent.read() == 0
+    }
+
     /// What the operator sees.
     pub fn describe(&self, id: &PeerId, now: Moment) -> Option<routing::Peer> {
         let connection = self.connections.first()?;

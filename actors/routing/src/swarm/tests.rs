@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use comet_kernel::registry::Action;
 use comet_kernel::settings::List;
-use comet_kernel::{Clock, Key, Value};
+use comet_kernel::{Clock, Key, Value, limits};
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};

@@ -12,7 +12,7 @@ use super::Swarm;
 use super::address::{self, Address};
 use super::book::Page;
 use super::lanes::UNUSED;
-use super::peer::Slot;
+use super::peer::{Connection, Slot};
 use crate::spec::Transport;
 
 /// How often upkeep has its turn.
@@ -214,11 +214,30 @@ impl Swarm {
             }
         }
         self.peers.retain(|_, peer| !peer.is_idle() || now.since(peer.touched) < FORGOTTEN);
+        self.forget_oldest();
     }
 
-    /// Whether there is room for connections that serve nothing but to know who is there.
+    /// Remembers no more peers without connection than this node knows nodes: identities cost nothing.
+    fn forget_oldest(&mut self) {
+        if self.peers.len() <= limits::KNOWN_NODES {
+            return;
+        }
+        let mut idle: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.is_idle()).collect();
+        idle.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.touched));
+        let oldest: Vec<_> = idle.into_iter().skip(limits::KNOWN_NODES).map(|(peer, _)| *peer).collect();
+        for peer in oldest {
+            self.peers.remove(&peer);
+        }
+    }
+
+    /// Whether there is room for connections that serve nothing but to know who is there: half of all are not in use, or
+    /// half of those that only this node can make. Strangers cannot take the latter.
     pub(super) fn has_room(&self) -> bool {
-        self.peers.len() < self.plan.network.max_connections as usize / 2
+        let most = self.plan.network.max_connections as usize;
+        let count = |made: fn(&Connection) -> bool| {
+            self.peers.values().flat_map(|peer| &peer.connections).filter(|connection| made(connection)).count()
+        };
+        count(|_| true) < most / 2 || count(|connection| connection.outgoing) < (most / 8).max(1)
     }
 
     /// Somebody says that a node is there.

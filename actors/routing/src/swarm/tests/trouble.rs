@@ -113,6 +113,20 @@ async fn two_halves_that_could_not_reach_each_other_find_each_other_again() {
 }
 
 #[actix::test]
+async fn a_crowd_of_strangers_stops_neither_requests_nor_the_search_for_who_is_gone() {
+    let (one, two) = pair([&memory(), &memory()]).await;
+    let three = Node::start(3, &memory(), &[one.listening().await]).await;
+    eventually("the third is known", || one.knows(&three)).await;
+    assert_eq!(one.ask(&two).await, Ok(said(&one)));
+    let crowd = 2 * limits::KNOWN_NODES + 1_000;
+    let visit = |stay| one.shake.call(Shake::Visit { strangers: crowd, stay });
+    assert!(visit(false).await.unwrap(), "who is gone takes no room");
+    assert_eq!(one.ask(&three).await, Ok(said(&one)), "a peer that nothing was asked of before");
+    assert!(visit(true).await.unwrap(), "strangers cannot take the room for those whom this node calls");
+    assert_eq!(one.ask(&two).await, Ok(said(&one)), "its lane is open");
+}
+
+#[actix::test]
 async fn a_node_takes_no_more_connections_than_it_may_and_serves_those_that_it_has() {
     let full = Node::with(0, &memory(), &[], |network| network.max_connections = 4).await.unwrap();
     let seeds = [full.listening().await];
