@@ -6,6 +6,7 @@
 //! farthest away and was not seen for longest.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use comet_kernel::{Moment, Neighbour, NodeId};
@@ -34,6 +35,9 @@ pub(crate) struct Book {
 pub(crate) struct Page {
     /// Best first; never empty.
     pub addresses: Vec<Address>,
+    /// Where its connection came from or went to, or where it is said to be if it was not met. Its group is the one that
+    /// counts: what a node says of its addresses may name anybody's.
+    pub seen_at: IpAddr,
     /// How many leading bits its place shares with this node's.
     pub bucket: Bucket,
     /// When it was last met, or heard of.
@@ -68,37 +72,59 @@ impl Book {
         if !room || !self.diversity.admits(bucket, first.ip()) {
             return false;
         }
-        let mut page = Page { addresses: Vec::new(), bucket, seen: now, dialled: None, timeouts: 0, met: None };
+        let seen_at = first.ip();
+        let mut page =
+            Page { addresses: Vec::new(), seen_at, bucket, seen: now, dialled: None, timeouts: 0, met: None };
         add(&mut page.addresses, addresses);
         self.pages.insert(peer, page);
         self.heard_of += 1;
         true
     }
 
-    /// A node has proven who it is, and this is where it can be reached, best first. Answers whether it is in the book:
-    /// its address group may be full, or the book may be full of nodes that are nearer. Who had to go for it is in `gone`.
-    pub fn meet(&mut self, peer: PeerId, addresses: &[Address], now: Moment, gone: &mut Vec<PeerId>) -> bool {
+    /// A node has proven who it is on a connection with the host `seen_at`, and this is where it can be reached, best first.
+    /// Answers whether it is in the book: the address group of that host may be full, or the book may be full of nodes that
+    /// are nearer. Who had to go for it is in `gone`.
+    pub fn meet(
+        &mut self,
+        peer: PeerId,
+        addresses: &[Address],
+        seen_at: IpAddr,
+        now: Moment,
+        gone: &mut Vec<PeerId>,
+    ) -> bool {
         let Some(first) = addresses.first().copied().filter(|_| peer != self.own) else { return false };
         let former = self.pages.get(&peer).and_then(|page| page.met.clone());
         if former.as_ref().is_some_and(|met| (met.ip, met.port) == (first.ip(), first.port())) {
             let page = self.pages.get_mut(&peer).expect("it was found");
             (page.seen, page.timeouts) = (now, 0);
             page.addresses = addresses.iter().copied().take(KEPT).collect();
+            self.recount(&peer, seen_at);
             return true;
         }
         self.remove(&peer);
         let place = place(&peer);
         let bucket = self.bucket(&place);
-        if !self.diversity.admits(bucket, first.ip()) || !self.make_room(bucket, gone) {
+        if !self.diversity.admits(bucket, seen_at) || !self.make_room(bucket, gone) {
             return false;
         }
-        self.diversity.enter(bucket, first.ip());
+        self.diversity.enter(bucket, seen_at);
         let id = former.map_or_else(|| NodeId::from_text(&peer.to_base58()), |met| met.id.clone());
         let met = Some(Arc::new(Neighbour { id, ip: first.ip(), port: first.port(), place }));
         let addresses = addresses.iter().copied().take(KEPT).collect();
-        self.pages.insert(peer, Page { addresses, bucket, seen: now, dialled: None, timeouts: 0, met });
+        self.pages.insert(peer, Page { addresses, seen_at, bucket, seen: now, dialled: None, timeouts: 0, met });
         self.changed = true;
         true
+    }
+
+    /// A node that was met is seen at a host: it counts there from now on, if there is room. A node with several ways out
+    /// is not to lose its place because it takes another.
+    fn recount(&mut self, peer: &PeerId, seen_at: IpAddr) {
+        let Some(page) = self.pages.get_mut(peer) else { return };
+        self.diversity.leave(page.bucket, page.seen_at);
+        if self.diversity.admits(page.bucket, seen_at) {
+            page.seen_at = seen_at;
+        }
+        self.diversity.enter(page.bucket, page.seen_at);
     }
 
     /// A node showed that it lives.
@@ -126,12 +152,11 @@ impl Book {
     /// Takes a node out.
     pub fn remove(&mut self, peer: &PeerId) -> Option<Page> {
         let page = self.pages.remove(peer)?;
-        match &page.met {
-            Some(met) => {
-                self.diversity.leave(page.bucket, met.ip);
-                self.changed = true;
-            }
-            None => self.heard_of -= 1,
+        if page.met.is_some() {
+            self.diversity.leave(page.bucket, page.seen_at);
+            self.changed = true;
+        } else {
+            self.heard_of -= 1;
         }
         Some(page)
     }
@@ -214,7 +239,6 @@ pub(crate) fn distance(a: &[u8; 32], b: &[u8; 32]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::IpAddr;
 
     fn peer(seed: u8) -> PeerId {
         let key = libp2p::identity::Keypair::ed25519_from_bytes([seed; 32]).expect("32 bytes");
@@ -229,13 +253,23 @@ mod tests {
         Book::new(peer(0), size, Diversity::new(2, false))
     }
 
+    /// The node is met where it says it is.
+    fn meet(book: &mut Book, seed: u8, ip: &str, port: u16) -> bool {
+        meet_from(book, seed, ip, port, ip)
+    }
+
+    fn meet_from(book: &mut Book, seed: u8, ip: &str, port: u16, seen_at: &str) -> bool {
+        let seen_at = seen_at.parse().expect("well-formed");
+        book.meet(peer(seed), &at(ip, port), seen_at, Moment::default(), &mut Vec::new())
+    }
+
     #[test]
     fn who_was_only_heard_of_is_not_published() {
         let mut book = book(16);
         let now = Moment::default();
         assert!(book.hear(peer(1), &at("127.0.0.1", 1), now));
         assert_eq!((book.count_met(), book.take_changed()), (0, false));
-        assert!(book.meet(peer(1), &at("127.0.0.1", 1), now, &mut Vec::new()));
+        assert!(meet(&mut book, 1, "127.0.0.1", 1));
         assert_eq!((book.count_met(), book.take_changed(), book.take_changed()), (1, true, false));
     }
 
@@ -243,10 +277,10 @@ mod tests {
     fn a_claim_does_not_replace_what_a_connection_has_proven() {
         let mut book = book(16);
         let now = Moment::default();
-        book.meet(peer(1), &at("127.0.0.1", 1), now, &mut Vec::new());
+        meet(&mut book, 1, "127.0.0.1", 1);
         assert!(!book.hear(peer(1), &at("127.0.0.1", 2), now));
         assert_eq!(book.page(&peer(1)).expect("known").addresses, at("127.0.0.1", 1));
-        book.meet(peer(1), &at("127.0.0.1", 3), now, &mut Vec::new());
+        meet(&mut book, 1, "127.0.0.1", 3);
         assert_eq!(book.met(&peer(1)).expect("met").port, 3);
         assert_eq!(book.count_met(), 1);
     }
@@ -257,7 +291,7 @@ mod tests {
         let now = Moment::default();
         let mut gone = Vec::new();
         for seed in 1..=60 {
-            book.meet(peer(seed), &at("127.0.0.1", seed.into()), now, &mut gone);
+            book.meet(peer(seed), &at("127.0.0.1", seed.into()), [127, 0, 0, 1].into(), now, &mut gone);
         }
         let mut kept: Vec<_> = book.pages().map(|(_, page)| page.bucket).collect();
         kept.sort_unstable();
@@ -272,7 +306,7 @@ mod tests {
         let mut book = book(16);
         let now = Moment::default();
         for seed in 1..=10 {
-            book.meet(peer(seed), &at("127.0.0.1", seed.into()), now, &mut Vec::new());
+            meet(&mut book, seed, "127.0.0.1", seed.into());
         }
         let heard = (11..=60).filter(|&seed| book.hear(peer(seed), &at("127.0.0.1", 1), now)).count();
         assert_eq!((heard, book.count_met()), (2, 10));
@@ -281,9 +315,32 @@ mod tests {
     #[test]
     fn a_fourth_node_of_an_address_range_is_not_met() {
         let mut book = book(64);
-        let met = (1..=40).filter(|&seed| book.meet(peer(seed), &at("8.8.8.8", 1), Moment::default(), &mut Vec::new()));
-        assert_eq!(met.count(), 3);
+        let met = (1..=40).filter(|&seed| meet(&mut book, seed, "8.8.8.8", 1)).count();
+        assert_eq!(met, 3);
         assert!(!book.hear(peer(50), &at("8.8.8.9", 1), Moment::default()), "nor is one heard of");
+    }
+
+    #[test]
+    fn a_crowd_on_one_host_gets_three_places_whatever_addresses_it_claims_and_takes_nobody_elses() {
+        let mut book = book(64);
+        let claims = |seed: u8| format!("8.8.{}.1", seed / 8);
+        let met = (1..=40).filter(|&seed| meet_from(&mut book, seed, &claims(seed), 1, "9.9.9.9")).count();
+        assert_eq!(met, 3);
+        let honest = (41..=60).filter(|&seed| meet(&mut book, seed, "8.8.0.2", seed.into())).count();
+        assert_eq!(honest, 3, "the group that the crowd has named");
+        (1..=40).for_each(|seed| drop(book.remove(&peer(seed))));
+        let met = (61..=80).filter(|&seed| meet_from(&mut book, seed, "8.8.0.1", 1, "9.9.9.9")).count();
+        assert_eq!((met, book.count_met()), (3, 6), "who leaves makes room where it counted");
+    }
+
+    #[test]
+    fn a_node_that_takes_another_way_counts_there_and_keeps_its_place_if_that_is_full() {
+        let mut book = book(64);
+        assert!((1..=3).all(|seed| meet(&mut book, seed, "8.8.8.8", seed.into())));
+        assert!(meet_from(&mut book, 4, "7.7.7.7", 1, "7.7.7.7") && meet_from(&mut book, 4, "7.7.7.7", 1, "8.8.8.9"));
+        assert!(meet_from(&mut book, 1, "8.8.8.8", 1, "6.6.6.6"));
+        assert!(meet(&mut book, 5, "8.8.8.10", 1), "the first one counts elsewhere now");
+        assert!(!meet(&mut book, 6, "8.8.8.11", 1));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! routing table and no more.
 //!
 //! At most so many nodes of one address group stand in a bucket, and one more than that in the whole table. go-libp2p has
-//! the same rule (two and three of a /24); rust-libp2p has none.
+//! the same rule (two and three of a /24); rust-libp2p has none. What counts is where a node was seen, not where it says it
+//! is: otherwise one host would name a group for each of its identities, and keep others out of theirs.
 //!
 //! The rule holds for whatever enters the address book, and nobody else is published, asked for an object, or named to
 //! others. It does not hold within a search: libp2p-kad dials the peers that an answer names by itself, and has no hook

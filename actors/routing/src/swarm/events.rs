@@ -141,7 +141,7 @@ impl Swarm {
         let connection = entry.connections.iter().find(|known| known.id == connection).cloned();
         if let Some(connection) = connection.filter(|_| speaks(KAD) && speaks(streams::PROTOCOL)) {
             let addresses = self.reachable(&connection, &info.listen_addrs);
-            self.introduce(peer, &addresses);
+            self.introduce(peer, &addresses, connection.host());
         }
     }
 

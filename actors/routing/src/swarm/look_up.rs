@@ -115,8 +115,8 @@ impl Swarm {
             return;
         }
         let Some(connection) = self.peers.get(&info.peer_id).and_then(|peer| peer.connections.first()) else { return };
-        let addresses = self.reachable(connection, &info.addrs);
-        self.introduce(info.peer_id, &addresses);
+        let (addresses, host) = (self.reachable(connection, &info.addrs), connection.host());
+        self.introduce(info.peer_id, &addresses, host);
     }
 
     /// Those of the nodes found that are in the book, whoever of the book is connected right now, and this one, nearest

@@ -1,5 +1,6 @@
 //! A peer that this node is connected with, or wants to be: its connections, and the lanes to it.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use comet_kernel::{Moment, Responder, limits};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId};
 
+use super::address::{self, Address};
 use super::streams::Ticket;
 use crate::lane::{Lane, Terms};
 use crate::messages::SendError;
@@ -40,6 +42,13 @@ pub(crate) struct Connection {
     pub address: Multiaddr,
     pub outgoing: bool,
     pub since: Moment,
+}
+
+impl Connection {
+    /// The host at the other end; none if it is a name, or this process.
+    pub fn host(&self) -> Option<IpAddr> {
+        address::host(&self.address).map(Address::ip)
+    }
 }
 
 /// Where a lane is, or will be.

@@ -1,6 +1,7 @@
 //! What is done without anybody asking: joining the network, refreshing what is known of it, checking who is still there.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use comet_kernel::{Context, Moment, Neighbour, Work, limits};
@@ -77,7 +78,7 @@ impl Swarm {
         for node in self.env.service.neighbours.nearest(&own, limits::KNOWN_NODES) {
             if let Ok(peer) = node.id.as_str().parse() {
                 let addresses = self.guess(&node);
-                self.introduce(peer, &addresses);
+                self.introduce(peer, &addresses, None);
             }
         }
     }
@@ -251,12 +252,14 @@ impl Swarm {
         }
     }
 
-    /// A node has proven who it is: it enters the book and the routing table, if it may.
-    pub(super) fn introduce(&mut self, peer: PeerId, addresses: &[Address]) {
+    /// A node has proven who it is: it enters the book and the routing table, if it may. Without a host that it was seen at,
+    /// it is where it says.
+    pub(super) fn introduce(&mut self, peer: PeerId, addresses: &[Address], seen_at: Option<IpAddr>) {
+        let Some(seen_at) = seen_at.or_else(|| addresses.first().map(|first| first.ip())) else { return };
         let now = self.now();
         let former = self.book.page(&peer).map(|page| page.addresses.clone());
         let mut gone = Vec::new();
-        let met = self.book.meet(peer, addresses, now, &mut gone);
+        let met = self.book.meet(peer, addresses, seen_at, now, &mut gone);
         self.engine.touch(|swarm| {
             let kad = &mut swarm.behaviour_mut().kad;
             if !met || former.is_some_and(|former| former != addresses) {

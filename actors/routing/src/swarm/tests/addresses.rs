@@ -100,6 +100,20 @@ async fn who_blocks_a_peer_does_not_call_it_either() {
 }
 
 #[actix::test]
+async fn a_crowd_on_one_host_that_claims_addresses_elsewhere_gets_three_places() {
+    let first = Node::with(0, TCP, &[], |network| network.group_private = true).await.unwrap();
+    let seeds = [first.listening().await];
+    let mut crowd = Vec::new();
+    for number in 1..=8 {
+        // Whoever calls from there calls from 127.0.0.1.
+        crowd.push(Node::start(number, &format!("/ip4/127.0.{number}.1/tcp/0"), &seeds).await);
+    }
+    eventually("the crowd is connected", || crowd.iter().all(|node| node.knows(&first))).await;
+    eventually("three are known", || first.known() >= 4).await;
+    assert_eq!((first.status().await.peers, first.known()), (8, 4));
+}
+
+#[actix::test]
 async fn a_private_address_that_is_only_named_is_not_dialled_by_a_public_node() {
     let one = Node::with(1, TCP, &[], |network| network.external = List(vec!["/ip4/8.8.8.8/tcp/1".to_owned()]));
     let one = one.await.unwrap();
