@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `plan` | the checked configuration |
 //! | `transport`, `behaviour`, `streams` | libp2p, configured |
-//! | `reach` | what may be dialled |
+//! | `reach`, `crowd` | what may be dialled |
 //! | `engine` | its event loop inside the actor; the listeners |
 //! | `events` | what is done about each event |
 //! | `address`, `book`, `diversity` | who is known, and who may be |
@@ -24,6 +24,7 @@
 mod address;
 mod behaviour;
 mod book;
+mod crowd;
 mod departed;
 mod diversity;
 mod engine;
@@ -99,7 +100,7 @@ impl Swarm {
         env.joined.store(joined, Ordering::Release);
         let interval = Duration::from_secs(env.settings.dht.replicate_interval_seconds);
         Ok(Swarm {
-            engine: Engine::new(plan, bound)?,
+            engine: Engine::new(plan, bound, &env.kernel.clock)?,
             random: seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64),
             book: Book::new(plan.own, limits::KNOWN_NODES, diversity),
             peers: HashMap::new(),

@@ -97,7 +97,9 @@ impl Book {
         if former.as_ref().is_some_and(|met| (met.ip, met.port) == (first.ip(), first.port())) {
             let page = self.pages.get_mut(&peer).expect("it was found");
             (page.seen, page.timeouts) = (now, 0);
-            page.addresses = addresses.iter().copied().take(KEPT).collect();
+            let addresses: Vec<_> = addresses.iter().copied().take(KEPT).collect();
+            self.changed |= page.addresses != addresses;
+            page.addresses = addresses;
             self.recount(&peer, seen_at);
             return true;
         }
@@ -186,7 +188,7 @@ impl Book {
         self.pages.len() - self.heard_of
     }
 
-    /// Whether the nodes that were met are others than when this was last asked.
+    /// Whether the nodes that were met, or their addresses, are others than when this was last asked.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }

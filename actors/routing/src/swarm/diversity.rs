@@ -6,10 +6,11 @@
 //! is: otherwise one host would name a group for each of its identities, and keep others out of theirs.
 //!
 //! The rule holds for whatever enters the address book, and nobody else is published, asked for an object, or named to
-//! others. It does not hold within a search: libp2p-kad dials the peers that an answer names by itself, and has no hook
-//! between the answer and the dial. So the nodes of one group may lead a search astray for as long as it lasts, and take
-//! connections up to `network.max_connections`. What bounds that: a search goes over disjoint paths, each of its nodes has
-//! a second and a half and all of it five, and of what it finds only those who pass this rule become anyone's neighbours.
+//! others. Within a search libp2p-kad dials the peers that an answer names by itself, and has no hook between the answer and
+//! the dial; there the transport sees to it that of one group only so many are dialled in a minute who are not in the book
+//! (see [`super::crowd`]). What is left to the nodes of a group: those that this node does dial, and those that call it,
+//! may answer searches with lies. A search goes over disjoint paths, each of its nodes has a second and a half and all of it
+//! five, and of what it finds only those who pass this rule become anyone's neighbours.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

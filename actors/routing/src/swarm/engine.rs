@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use comet_kernel::Clock;
 use futures::Stream;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::core::upgrade::Version;
@@ -50,12 +51,12 @@ impl Engine {
     /// # Errors
     ///
     /// An address that cannot be listened on, unless it was before: then its former owner is still going.
-    pub fn new(plan: &Plan, bound: &Bound) -> Result<Self, String> {
+    pub fn new(plan: &Plan, bound: &Bound, clock: &Clock) -> Result<Self, String> {
         let config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE)
             // Saves a round trip for each stream. Besides, to agree on a protocol with who hangs takes ten seconds.
             .with_substream_upgrade_protocol_override(Version::V1Lazy);
-        let swarm = Swarm::new(transport::build(plan)?, behaviour::build(plan)?, plan.own, config);
+        let swarm = Swarm::new(transport::build(plan, clock)?, behaviour::build(plan)?, plan.own, config);
         let listeners = vec![None; plan.listen.len()];
         let engine = Engine(Rc::new(RefCell::new(Inner { swarm, listeners, waker: None })));
         for (at, address) in plan.listen.iter().enumerate() {

@@ -12,6 +12,7 @@ use super::address::{self, Address};
 use super::behaviour::{BehaviourEvent, KAD};
 use super::engine::Event;
 use super::peer::Connection;
+use super::reach::was_crowded;
 use super::streams;
 use crate::messages::SendError;
 use crate::spec::Transport;
@@ -123,7 +124,8 @@ impl Swarm {
             entry.fail(&SendError::Unreachable(error.to_string()));
         }
         // This node's own limits say nothing about the other.
-        if matches!(error, DialError::Denied { .. }) {
+        let met = self.book.page(&peer).filter(|page| page.met.is_some());
+        if matches!(error, DialError::Denied { .. }) || met.is_some_and(|page| was_crowded(error, &page.addresses)) {
             return;
         }
         let slow = matches!(error, DialError::Transport(_))

@@ -9,6 +9,7 @@ use libp2p::pnet::PreSharedKey;
 use libp2p::{Multiaddr, PeerId};
 
 use super::address::{self, Address};
+use super::crowd::Crowd;
 use super::reach::Reach;
 use crate::spec::{Transport, Wrong};
 
@@ -72,7 +73,9 @@ impl Plan {
         }
         let seeds: Vec<_> = plan.seeds.into_iter().filter(|(peer, _)| *peer != own).collect();
         let named = seeds.iter().map(|(_, address)| address.clone()).collect();
-        Ok(Plan { seeds, reach: Reach::new(named, network.mdns), ..plan })
+        // As many as may stand in the table.
+        let crowd = Crowd::new(network.group_peers as usize + 1, network.group_private);
+        Ok(Plan { seeds, reach: Reach::new(named, network.mdns, crowd), ..plan })
     }
 
     /// Whether names have to be resolved.

@@ -63,6 +63,8 @@ impl Swarm {
     pub(super) fn publish(&mut self, _: &mut Context<Self>) {
         let _published_now = self.book.take_changed();
         self.published.soon = false;
+        let met = self.book.pages().filter(|(_, page)| page.met.is_some());
+        self.plan.reach.know(met.flat_map(|(_, page)| page.addresses.iter().copied()));
         if std::mem::take(&mut self.published.moved) {
             self.published.own = self.own_address().map(|address| self.describe_own(address)).or(self.published.own());
         }

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use comet_kernel::Clock;
 use futures::future::Either;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::timeout::TransportTimeout;
@@ -25,7 +26,7 @@ const STREAMS: usize = 64;
 type Carrier = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// The transport of this plan. Must be called on a thread with a tokio runtime.
-pub(crate) fn build(plan: &Plan) -> Result<Carrier, String> {
+pub(crate) fn build(plan: &Plan, clock: &Clock) -> Result<Carrier, String> {
     let carrier = match (plan.transport, plan.key) {
         (Transport::Memory, _) => memory(&plan.keypair),
         (Transport::Sockets, Some(key)) => locked(&plan.keypair, key),
@@ -33,11 +34,11 @@ pub(crate) fn build(plan: &Plan) -> Result<Carrier, String> {
     };
     let carrier = TransportTimeout::new(carrier, DIAL).boxed();
     if !plan.has_names() {
-        return Ok(Discreet::new(carrier, &plan.reach).boxed());
+        return Ok(Discreet::new(carrier, &plan.reach, clock).boxed());
     }
     let resolved = dns::tokio::Transport::system(carrier)
         .map_err(|error: io::Error| format!("network.bootstrap: names cannot be resolved: {error}"))?;
-    Ok(Discreet::new(resolved.boxed(), &plan.reach).boxed())
+    Ok(Discreet::new(resolved.boxed(), &plan.reach, clock).boxed())
 }
 
 fn memory(keypair: &Keypair) -> Carrier {

@@ -2,8 +2,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
+use libp2p::PeerId;
+
 use super::node::Node;
+use super::shake::Shake;
 use super::*;
+use crate::swarm::address::Address;
 
 /// Both ask each other.
 async fn assert_connected(one: &Node, two: &Node) {
@@ -111,6 +115,48 @@ async fn a_crowd_on_one_host_that_claims_addresses_elsewhere_gets_three_places()
     eventually("the crowd is connected", || crowd.iter().all(|node| node.knows(&first))).await;
     eventually("three are known", || first.known() >= 4).await;
     assert_eq!((first.status().await.peers, first.known()), (8, 4));
+}
+
+#[actix::test]
+async fn of_many_nodes_that_are_named_in_one_address_group_few_are_dialled() {
+    let one = Node::with(1, TCP, &[], |network| network.group_private = true).await.unwrap();
+    let doors: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let peers: Vec<_> = doors.iter().map(|_| PeerId::random()).collect();
+    let claim = |(door, peer): (&TcpListener, &PeerId)| {
+        let address = door.local_addr().unwrap();
+        wire::Node { id: peer.to_base58().into(), ip: address.ip(), port: address.port(), quic: false }
+    };
+    let nodes = doors.iter().zip(&peers).map(claim).collect();
+    one.env.hear.call(Hear { nodes }).await.unwrap();
+    for refused in join_all(peers.iter().map(|peer| one.ask_peer(*peer))).await {
+        assert!(matches!(refused, Err(SendError::Unreachable(_))), "{refused:?}");
+    }
+    let knocked = doors.iter().filter(|door| door.set_nonblocking(true).and_then(|()| door.accept()).is_ok());
+    assert_eq!(knocked.count(), 3);
+}
+
+#[actix::test]
+async fn a_node_that_is_not_dialled_because_of_its_address_group_is_not_forgotten_for_that() {
+    let one = Node::with(1, TCP, &[], |network| network.group_private = true).await.unwrap();
+    let seeds = [one.listening().await];
+    let two = Node::start(2, TCP, &seeds).await;
+    assert_connected(&one, &two).await;
+    two.plan.reach.wall_off(vec![Address::parse(&seeds[0].parse().unwrap()).unwrap()]);
+    let claim =
+        |port| wire::Node { id: PeerId::random().to_base58().into(), ip: [127, 0, 0, 1].into(), port, quic: false };
+    one.env.hear.call(Hear { nodes: (1..=3).map(claim).collect() }).await.unwrap();
+    let refused = async {
+        while !matches!(one.ask(&two).await, Err(SendError::Unreachable(why)) if why.contains("of its group")) {
+            // A publication in between makes it known again.
+            one.plan.reach.know(std::iter::empty());
+            one.shake.call(Shake::Disconnect(vec![two.peer])).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("it is not dialled");
+    let three = Node::start(3, TCP, &seeds).await;
+    eventually("what is known was published", || one.knows(&three)).await;
+    assert!(one.knows(&two));
 }
 
 #[actix::test]
