@@ -57,6 +57,9 @@ pub const PEER_FRAME_BYTES: usize = VALUE_BYTES + KEY_BYTES + SCRIPT_BYTES + (1_
 pub const REPLICAS: u8 = 20;
 /// Requests under way on one lane to a peer; more are refused.
 pub const LANE_REQUESTS: usize = 1_024;
+/// Bytes that all lanes may hold together which peers have opened: requests, whole or begun, and answers that were not read
+/// yet. Besides, each lane may hold 64 KiB.
+pub const LANES_BYTES: usize = 256 << 20;
 /// Nodes that this one remembers.
 pub const KNOWN_NODES: usize = 8_192;
 /// How much the clocks of two nodes may differ, in milliseconds. Versions from farther in the future are refused.
@@ -88,5 +91,6 @@ const _: () = assert!(VALUE_BYTES < REPLY_BYTES);
 const _: () = assert!(SOURCES_SWEPT < SOURCES, "sources are swept before they are refused");
 const _: () = assert!(RESP_REQUEST_BYTES > VALUE_BYTES + KEY_BYTES + SCRIPT_BYTES);
 const _: () = assert!(ADMIN_FRAME_BYTES > REPLY_BYTES, "an object's value fits into an admin answer");
+const _: () = assert!(LANES_BYTES >= 16 * PEER_FRAME_BYTES, "a few lanes with long frames leave room for others");
 const _: () = assert!(OBJECT_MAILBOX <= SHARED_MAILBOX);
 const _: () = assert!(PAGE_ITEMS * KEY_BYTES < ADMIN_FRAME_BYTES, "a page of the longest keys fits into a frame");

@@ -8,6 +8,8 @@
 //! | `hello` | the greeting, in which each side tells what it speaks |
 //! | `input`, `output` | bytes that came and bytes that go |
 //! | `beat` | the one timer of a lane, which runs only while there is something to look after |
+//! | `pace` | whether the peer reads, and sends the rest of what it began |
+//! | [`Budget`] | what all lanes that this node serves may hold together |
 //!
 //! What makes a lane fast is that bytes gather: a request is written into the buffer when it is sent, an answer when it is
 //! there, and the task that owns the stream writes all that has gathered at once, when it next runs. It reads all that has
@@ -18,18 +20,22 @@
 //! peer which does not read its answers finds that it cannot write. It reckons with answers as long as those before; what
 //! is longer, and finds too much unsent, is refused to the peer in place of being kept. The question that a peer gave up, or
 //! whose lane has ended, is given up here too, and so is its work in the router; a change goes on to its end, and takes of
-//! the room that the router has for this peer until then.
+//! the room that the router has for this peer until then. A lane over which nothing moves though something waits to is
+//! given up as well. All lanes that this node serves have one budget: a long frame is not read before there is room for it,
+//! and what finds none later is refused.
 //!
 //! Everything here runs on the network's thread: nothing is locked, and nothing is `Send`.
 
 mod allowance;
 mod asking;
 mod beat;
+mod budget;
 pub(crate) mod check;
 mod error;
 mod hello;
 mod input;
 mod output;
+mod pace;
 mod serving;
 mod terms;
 
@@ -41,6 +47,7 @@ use std::time::Duration;
 use comet_kernel::limits;
 
 pub(crate) use self::asking::Lane;
+pub(crate) use self::budget::Budget;
 pub(crate) use self::error::LaneError;
 pub(crate) use self::serving::serve;
 pub(crate) use self::terms::{Terms, Traffic};

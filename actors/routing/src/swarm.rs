@@ -63,7 +63,7 @@ use self::peer::Peer;
 pub(crate) use self::plan::Plan;
 use self::publish::Published;
 use self::upkeep::Upkeep;
-use crate::lane::Terms;
+use crate::lane::{Budget, Terms};
 use crate::spec::Env;
 
 /// How long the start waits for every listener to say where it listens.
@@ -81,6 +81,8 @@ pub(crate) struct Swarm {
     random: StdRng,
     book: Book,
     peers: HashMap<PeerId, Peer>,
+    /// Of all lanes that peers have opened.
+    budget: Budget,
     tickets: streams::Ticket,
     look_ups: LookUps,
     departed: Departed,
@@ -104,6 +106,7 @@ impl Swarm {
             random: seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64),
             book: Book::new(plan.own, limits::KNOWN_NODES, diversity),
             peers: HashMap::new(),
+            budget: Budget::new(limits::LANES_BYTES),
             tickets: 0,
             look_ups: LookUps::default(),
             departed: Departed::new(interval),
@@ -122,7 +125,8 @@ impl Swarm {
     /// A peer's entry, made if there is none.
     fn peer(&mut self, peer: PeerId) -> &mut Peer {
         let (clock, now) = (&self.env.kernel.clock, self.env.kernel.clock.now());
-        let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(Terms::new(clock, &self.plan.network), now));
+        let terms = || Terms::new(clock, &self.plan.network, &self.budget);
+        let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(terms(), now));
         peer.touched = now;
         peer
     }

@@ -15,6 +15,7 @@ use super::beat::Beat;
 use super::hello::{Greeted, greet};
 use super::input::Input;
 use super::output::Output;
+use super::pace::Pace;
 use super::{LaneError, ROUNDS, Terms, Traffic, UNSENT_BYTES};
 use crate::messages::SendError;
 use crate::wire::codec::{self, FrameError};
@@ -58,7 +59,8 @@ impl Lane {
             waker: None,
             open: true,
         }));
-        let clerk = Clerk { stream, input, desk: desk.clone(), beat: Beat::new(&terms.clock) };
+        let (heard, wrote) = (Pace::new(terms.patience), Pace::new(terms.patience));
+        let clerk = Clerk { stream, input, heard, wrote, desk: desk.clone(), beat: Beat::new(&terms.clock) };
         tokio::task::spawn_local(clerk.work(terms.patience));
         Ok(Lane(desk))
     }
@@ -161,6 +163,8 @@ impl Desk {
 struct Clerk<S> {
     stream: S,
     input: Input,
+    heard: Pace,
+    wrote: Pace,
     desk: Rc<RefCell<Desk>>,
     beat: Beat,
 }
@@ -179,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Clerk<S> {
         for _ in 0..ROUNDS {
             let came = self.read(task)?;
             self.write(task)?;
-            self.sweep(task);
+            self.sweep(task)?;
             if self.unused() {
                 return Poll::Ready(Ok(()));
             }
@@ -197,31 +201,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Clerk<S> {
         match self.input.poll_fill(&mut self.stream, task)? {
             Poll::Pending => return Ok(false),
             Poll::Ready(0) => return Err(LaneError::HungUp),
-            Poll::Ready(_) => {}
+            Poll::Ready(number) => self.heard.moved(number),
         }
         let mut desk = self.desk.borrow_mut();
         while let Some(frame) = self.input.next(limits::PEER_FRAME_BYTES)? {
+            self.heard.moved_frame();
             desk.answer(codec::decode(frame)?)?;
         }
         Ok(true)
     }
 
     fn write(&mut self, task: &mut Context<'_>) -> Result<(), LaneError> {
-        match self.desk.borrow_mut().output.poll_drain(&mut self.stream, task) {
+        let output = &mut self.desk.borrow_mut().output;
+        let before = output.len();
+        let drained = output.poll_drain(&mut self.stream, task);
+        self.wrote.moved(before - output.len());
+        match drained {
             Poll::Ready(Err(error)) => Err(error.into()),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }
 
-    fn sweep(&mut self, task: &mut Context<'_>) {
+    /// Ends what has waited too long, and the lane of a peer that does not keep up.
+    fn sweep(&mut self, task: &mut Context<'_>) -> Result<(), LaneError> {
         let mut desk = self.desk.borrow_mut();
         while self.beat.poll(!desk.waiting.is_empty() || desk.output.holds_memory() || self.input.holds_memory(), task)
         {
             desk.sweep();
+            let now = desk.clock.now();
+            let mute = self.heard.is_lost(!self.input.is_empty(), now);
+            if self.wrote.is_lost(desk.output.len() > 0, now) || mute {
+                return Err(LaneError::Stalled);
+            }
             if desk.waiting.is_empty() {
                 self.input.rest();
             }
         }
+        Ok(())
     }
 
     fn unused(&self) -> bool {

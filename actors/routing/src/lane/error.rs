@@ -29,6 +29,9 @@ pub(crate) enum LaneError {
     /// The peer answered what was never asked.
     #[error("the node answered a request {0} that was never made")]
     NeverAsked(u64),
+    /// The peer did not send the rest of a frame, or did not read what was sent to it.
+    #[error("the node did not keep up")]
+    Stalled,
     /// The peer ended the lane.
     #[error("the node hung up")]
     HungUp,

@@ -47,6 +47,16 @@ impl Input {
         Poll::Ready(Ok(number))
     }
 
+    /// How many bytes came and were not looked at.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// How many bytes there will be once the frame that they begin with is there; at least as many as there are.
+    pub fn needed(&self) -> usize {
+        self.len().max(codec::whole(&self.buffer[self.start..self.end]))
+    }
+
     /// Whether every byte that came was part of a frame that was looked at.
     pub fn is_empty(&self) -> bool {
         self.start == self.end

@@ -23,6 +23,11 @@ impl Output {
         codec::encode(message, &mut self.bytes)
     }
 
+    /// Takes back what was added since so many bytes waited.
+    pub fn cut(&mut self, bytes: usize) {
+        self.bytes.truncate(bytes);
+    }
+
     /// How many bytes wait.
     pub fn len(&self) -> usize {
         self.bytes.len()

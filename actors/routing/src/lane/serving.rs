@@ -15,12 +15,14 @@ use futures::{AsyncRead, AsyncWrite};
 use serde::de::IgnoredAny;
 
 use super::beat::Beat;
+use super::budget::Share;
 use super::hello::{Greeted, welcome};
 use super::input::Input;
 use super::output::Output;
+use super::pace::Pace;
 use super::{ANSWERED_BYTES, FEW_REQUESTS, LaneError, ROUNDS, SERVED_BYTES, Terms, UNSENT_BYTES};
 use crate::messages::Serve;
-use crate::wire::codec::{self, FrameError};
+use crate::wire::codec::{self, FrameError, HEAD};
 use crate::wire::{Answer, Ask, Framed};
 
 /// Longest that a request may be under way, in milliseconds, whatever its peer says: as long as `network.request_timeout_ms`
@@ -30,6 +32,9 @@ const LONGEST_MS: u32 = 60_000;
 /// Memory that an item of an array or a map may take besides its bytes in the frame: the first field of a map takes a leaf
 /// of the tree, and two bytes to write.
 const ITEM_BYTES: usize = 544;
+
+/// What a peer is told when the budget of all lanes does not cover what it asks for.
+const OVERLOADED: &str = "this node holds too much for others right now; try again";
 
 /// Serves a lane that a peer opened until it ends: answers what the router answers. An error if the peer is to blame, or
 /// the connection.
@@ -48,7 +53,10 @@ where
         input,
         came: terms.clock.now(),
         unpaid: Unpaid::default(),
-        tray: Tray { output, served: FuturesUnordered::new(), bytes: 0, typical: 0, caller, router },
+        listens: false,
+        heard: Pace::new(terms.patience),
+        wrote: Pace::new(terms.patience),
+        tray: Tray::new(output, Share::new(&terms.budget), caller, router),
         beat: Beat::new(&terms.clock),
         terms,
     };
@@ -61,6 +69,10 @@ struct Server<S> {
     /// When bytes came last: the time that is left for a request counts from here, however long it lies in the input.
     came: Moment,
     unpaid: Unpaid,
+    /// Whether it waits for more bytes: not while it has enough, or no room for them.
+    listens: bool,
+    heard: Pace,
+    wrote: Pace,
     tray: Tray,
     beat: Beat,
     terms: Terms,
@@ -76,6 +88,10 @@ struct Unpaid {
 /// Requests under way, and answers that were not written yet.
 struct Tray {
     output: Output,
+    /// What the lane holds of the budget of all lanes.
+    share: Share,
+    /// Bytes for which there is room in the input: what came, or the frame of which it is a part.
+    input: usize,
     served: FuturesUnordered<Served>,
     /// What the requests under way take, roughly.
     bytes: usize,
@@ -112,7 +128,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             if !written {
                 answered |= self.tray.collect(usize::MAX, task);
             }
-            let swept = self.sweep(task);
+            let swept = self.sweep(task)?;
+            self.tray.account();
             // Each of these may have made room for another; if none did, each has seen to it that the task is woken.
             if !(taken || came || answered || written || swept) {
                 return Poll::Pending;
@@ -131,6 +148,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         while !self.tray.is_full() {
             let Some(frame) = self.input.next(limits::PEER_FRAME_BYTES)? else { break };
             taken = true;
+            self.heard.moved_frame();
+            self.tray.input = self.tray.input.saturating_sub(HEAD + frame.len());
             self.terms.traffic.received.add(1);
             if let Err(wait) = self.terms.allowance.request() {
                 self.terms.traffic.limited.add(1);
@@ -141,17 +160,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             let request: Framed<Ask> = codec::decode(frame)?;
             let deadline = self.came + Duration::from_millis(u64::from(request.left_ms.min(LONGEST_MS)));
             if deadline > now {
-                let bytes = frame.len() + request.body.items() * ITEM_BYTES;
-                self.tray.serve(request, deadline, bytes);
+                self.tray.serve(request, deadline, frame.len());
             }
         }
         Ok(taken)
     }
 
-    /// Reads once, unless as much as may be is under way, or the peer has sent more than it may. Whether anything came;
-    /// none if nothing will any more.
+    /// Reads once, unless as much as may be is under way, the peer has sent more than it may, or there is no room for the
+    /// frame that has begun. Whether anything came; none if nothing will any more.
     fn read(&mut self, task: &mut Context<'_>) -> Result<Option<bool>, LaneError> {
-        if self.tray.is_full() || !self.unpaid.pay(&self.terms, task) {
+        self.listens =
+            !self.tray.is_full() && self.unpaid.pay(&self.terms, task) && self.tray.admit(self.input.needed());
+        if !self.listens {
             return Ok(Some(false));
         }
         match self.input.poll_fill(&mut self.stream, task)? {
@@ -160,6 +180,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             Poll::Ready(number) => {
                 self.came = self.terms.clock.now();
                 self.unpaid.bytes += number;
+                self.heard.moved(number);
+                self.tray.input = self.tray.input.max(self.input.len());
                 Ok(Some(true))
             }
         }
@@ -171,22 +193,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         let before = output.len();
         match output.poll_drain(&mut self.stream, task) {
             Poll::Ready(Err(error)) => Err(error.into()),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(output.len() < before),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.wrote.moved(before - output.len());
+                Ok(output.len() < before)
+            }
         }
     }
 
-    /// Gives up what has waited too long. Whether it was time for that.
-    fn sweep(&mut self, task: &mut Context<'_>) -> bool {
+    /// Gives up what has waited too long, and a peer that does not keep up. Whether it was time for that. What waits for room
+    /// is looked at again then, too.
+    fn sweep(&mut self, task: &mut Context<'_>) -> Result<bool, LaneError> {
         let mut swept = false;
         while self.beat.poll(self.tray.holds_memory() || self.input.holds_memory(), task) {
             swept = true;
-            self.tray.forget(self.terms.clock.now());
+            let now = self.terms.clock.now();
+            self.tray.forget(now);
+            let mute = self.heard.is_lost(self.listens && !self.input.is_empty(), now);
+            if self.wrote.is_lost(self.tray.output.len() > 0, now) || mute {
+                return Err(LaneError::Stalled);
+            }
             if self.tray.served.is_empty() {
                 self.tray.output.rest();
                 self.input.rest();
             }
         }
-        swept
+        Ok(swept)
     }
 
     fn ended(&self) -> Result<(), LaneError> {
@@ -216,6 +247,32 @@ impl Unpaid {
 }
 
 impl Tray {
+    fn new(output: Output, share: Share, caller: Arc<Caller>, router: Handle<Serve>) -> Self {
+        let served = FuturesUnordered::new();
+        Tray { output, share, input: 0, served, bytes: 0, typical: 0, caller, router }
+    }
+
+    /// What the lane holds, roughly.
+    fn held(&self) -> usize {
+        self.input + self.bytes + self.output.len()
+    }
+
+    fn account(&mut self) {
+        self.share.hold(self.held());
+    }
+
+    /// Makes room for so many bytes in the input, if there is any. Whoever has room keeps it until the frame is there, so
+    /// that lanes with half a frame each do not wait for each other.
+    fn admit(&mut self, needed: usize) -> bool {
+        let others = self.bytes + self.output.len();
+        if needed > self.input && !self.share.fits(others + needed) {
+            return false;
+        }
+        self.input = self.input.max(needed);
+        self.account();
+        true
+    }
+
     /// Whether no more may be taken: too much is under way, or the peer does not read its answers.
     fn is_full(&self) -> bool {
         let under_way = self.served.len();
@@ -223,13 +280,20 @@ impl Tray {
             || self.bytes >= SERVED_BYTES
             || self.output.len() >= UNSENT_BYTES
             || (under_way >= FEW_REQUESTS && self.output.len() + under_way * self.typical >= UNSENT_BYTES)
+            || (under_way > 0 && !self.share.fits(self.held() + under_way * self.typical))
     }
 
     fn holds_memory(&self) -> bool {
         !self.served.is_empty() || self.output.holds_memory()
     }
 
-    fn serve(&mut self, Framed { id, body, .. }: Framed<Ask>, deadline: Moment, bytes: usize) {
+    fn serve(&mut self, Framed { id, body, .. }: Framed<Ask>, deadline: Moment, size: usize) {
+        let items = body.items() * ITEM_BYTES;
+        let bytes = size + items;
+        // There was room for the frame.
+        if items > 0 && !self.share.fits(self.held() + bytes) {
+            return self.refuse(id, Refusal::Unavailable(OVERLOADED.to_owned()));
+        }
         match self.router.ask(Serve { from: self.caller.clone(), ask: body, deadline }) {
             Ok(pending) => {
                 self.served.push(Served { id, deadline, bytes, pending });
@@ -256,12 +320,17 @@ impl Tray {
 
     fn answer(&mut self, id: u64, answer: &Answer) {
         let before = self.output.len();
-        if before >= ANSWERED_BYTES && !matches!(answer, Answer::Refused(_)) {
+        let refusal = matches!(answer, Answer::Refused(_));
+        if before >= ANSWERED_BYTES && !refusal {
             return self.refuse(id, Refusal::Unavailable("too many answers wait to be read; try again".to_owned()));
         }
         if let Err(FrameError::TooLong { size, limit }) = self.output.push(&Framed { id, left_ms: 0, body: answer }) {
             self.refuse(id, Refusal::TooBig { what: Cow::Borrowed("the answer"), size, limit });
+        } else if !refusal && !self.share.fits(self.held()) {
+            self.output.cut(before);
+            return self.refuse(id, Refusal::Unavailable(OVERLOADED.to_owned()));
         }
+        self.account();
         self.typical = (7 * self.typical + (self.output.len() - before)) / 8;
     }
 

@@ -7,6 +7,7 @@ use comet_kernel::Clock;
 use comet_kernel::settings::Network;
 
 use super::allowance::Allowance;
+use super::budget::Budget;
 use crate::tally::Count;
 
 /// What holds between this node and one peer. Made once for each peer; copies share counters and rates.
@@ -17,6 +18,8 @@ pub(crate) struct Terms {
     pub patience: Duration,
     pub traffic: Arc<Traffic>,
     pub allowance: Arc<Allowance>,
+    /// The same for all peers.
+    pub budget: Budget,
 }
 
 /// What is counted of a peer since it was connected: see `routing::Peer`. What was sent was answered, has failed, or is
@@ -36,13 +39,14 @@ pub(crate) struct Traffic {
 }
 
 impl Terms {
-    /// The terms for a peer that this node knows nothing of yet.
-    pub fn new(clock: &Clock, network: &Network) -> Self {
+    /// The terms for a peer that this node knows nothing of yet. All peers of a node share its `budget`.
+    pub fn new(clock: &Clock, network: &Network, budget: &Budget) -> Self {
         Terms {
             clock: clock.clone(),
             patience: Duration::from_millis(network.request_timeout_ms),
             traffic: Arc::default(),
             allowance: Arc::new(Allowance::new(clock, network)),
+            budget: budget.clone(),
         }
     }
 }

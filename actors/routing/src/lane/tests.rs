@@ -2,6 +2,7 @@
 
 mod asking;
 mod greeting;
+mod keeping;
 mod serving;
 mod whole;
 
@@ -21,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
-use super::{Lane, LaneError, Terms, serve};
+use super::{Budget, Lane, LaneError, Terms, serve};
 use crate::messages::{SendError, Serve};
 use crate::wire::codec;
 use crate::wire::{Answer, Ask, Asker, Framed, Hello};
@@ -72,7 +73,13 @@ impl World {
         let never = Duration::from_secs(1_000_000);
         let spec = Spec::new("root", Strategy::OneForOne).probe(never, never);
         let tree = spec.child(actor.serves(&router)).start(&kernel).await.expect("the tree starts");
-        World { terms: Terms::new(&clock, network), clock, router, held, _tree: tree }
+        World {
+            terms: Terms::new(&clock, network, &Budget::new(limits::LANES_BYTES)),
+            clock,
+            router,
+            held,
+            _tree: tree,
+        }
     }
 
     /// A lane to a peer that the test plays.

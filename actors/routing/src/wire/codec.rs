@@ -70,5 +70,10 @@ pub(crate) fn body(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameErr
     Ok(rest.get(..size))
 }
 
+/// How many bytes the frame takes that `bytes` begin with; 0 if that is not known yet. It is what a peer claims.
+pub(crate) fn whole(bytes: &[u8]) -> usize {
+    bytes.first_chunk::<HEAD>().map_or(0, |head| HEAD + u32::from_be_bytes(*head) as usize)
+}
+
 #[cfg(test)]
 mod tests;
