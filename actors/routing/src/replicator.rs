@@ -22,7 +22,7 @@
 //! | `round`, `exchange`, `afar` | the walk, what is said to each peer, objects that are not stored here |
 //! | `plan`, `nearest`, `item` | what is to be done for one object |
 //! | `peers` | who is asked, and who has failed |
-//! | `answer`, `heard` | what peers compare with this node |
+//! | `answer`, `turns`, `heard` | what peers compare with this node |
 
 mod afar;
 mod answer;
@@ -37,6 +37,7 @@ mod round;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod wishes;
 
 use std::cell::{Cell, RefCell};
@@ -56,9 +57,11 @@ use self::answer::Answering;
 use self::heard::Heard;
 use self::round::{Outcome, Round};
 use self::scope::Scope;
+use self::turns::Turns;
 use self::wishes::Wishes;
 use crate::messages::{Changed, Compare, Mend};
 use crate::spec::Env;
+use crate::swarm::place;
 use crate::wire::Answer;
 
 /// Rounds after which this node passes for settled, even if too few others have answered.
@@ -67,8 +70,6 @@ pub(crate) const SETTLING: u32 = 3;
 const JITTER_PERCENT: u32 = 20;
 /// Every so many intervals, the round does not rely on what others say they have compared.
 const THOROUGH: u64 = 4;
-/// Comparisons of peers answered at once; more are refused for now. Each holds one frame.
-const COMPARISONS: usize = 64;
 
 /// The replicator's place in the tree: an actor named `replicator`.
 pub(crate) fn child(env: &Env, thread: &Thread) -> Child {
@@ -89,7 +90,7 @@ pub(crate) struct Replicator {
     random: StdRng,
     heard: Rc<RefCell<Heard>>,
     answering: Answering,
-    comparisons: usize,
+    turns: Turns,
     wishes: Wishes,
     /// The round under way.
     running: Option<AbortHandle>,
@@ -113,7 +114,7 @@ impl Replicator {
             env: env.clone(),
             random,
             heard,
-            comparisons: 0,
+            turns: Turns::default(),
             running: None,
             interval: now,
             intervals: 0,
@@ -124,6 +125,12 @@ impl Replicator {
 
     fn now(&self) -> Moment {
         self.env.kernel.clock.now()
+    }
+
+    fn is_neighbour(&self, id: &str) -> bool {
+        let Ok(peer) = id.parse() else { return false };
+        let nearest = self.env.service.neighbours.nearest(&place(&peer), 1);
+        nearest.iter().any(|node| node.id.as_str() == id)
     }
 
     /// Begins the round that is due, if none is under way, and plans when to look again.
@@ -317,14 +324,14 @@ impl Handler<Mend> for Replicator {
 
 impl Handler<Compare> for Replicator {
     fn handle(&mut self, compare: Compare, responder: Responder<Answer>, context: &mut Context<Self>) {
-        if self.comparisons >= COMPARISONS {
+        let from = compare.from.id.clone();
+        if !self.turns.take(&from, self.is_neighbour(&from)) {
             let refusal = Refusal::Unavailable("too many comparisons are under way; try again".to_owned());
             return responder.answer(Answer::Refused(refusal));
         }
-        self.comparisons += 1;
         let answer = self.answering.clone().answer(compare.from, compare.items);
-        context.then(answer, |replicator, answer, _| {
-            replicator.comparisons -= 1;
+        context.then(answer, move |replicator, answer, _| {
+            replicator.turns.give_back(&from);
             responder.answer(answer);
         });
     }

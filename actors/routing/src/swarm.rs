@@ -54,6 +54,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::book::Book;
+pub(crate) use self::book::place;
 use self::departed::Departed;
 use self::diversity::Diversity;
 pub(crate) use self::engine::Bound;

@@ -89,6 +89,11 @@ impl Ask {
         matches!(self, Ask::Put { .. } | Ask::Revise { .. } | Ask::Remove { .. } | Ask::Arrive { .. })
     }
 
+    /// How many records are looked at for it, if that is more than a few.
+    pub fn reads(&self) -> usize {
+        if let Ask::Compare { items } = self { items.len() } else { 0 }
+    }
+
     /// How many items the arrays and maps have that it carries.
     pub fn items(&self) -> usize {
         match self {

@@ -26,6 +26,8 @@ type Bucket = RateLimiter<NotKeyed, InMemoryState, Pace, NoOpMiddleware<Nanos>>;
 pub(crate) struct Allowance {
     pace: Pace,
     requests: Bucket,
+    /// Requests that the bucket holds.
+    most: NonZeroU32,
     kib: Bucket,
 }
 
@@ -50,18 +52,27 @@ impl Allowance {
     /// of the settings see to it that none is.
     pub fn new(clock: &Clock, network: &Network) -> Self {
         let pace = Pace(clock.clone());
-        let bucket = |rate: u64| {
-            let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new).expect("the settings bound every rate");
-            RateLimiter::direct_with_clock(Quota::per_second(rate), pace.clone())
-        };
+        let whole =
+            |rate: u64| u32::try_from(rate).ok().and_then(NonZeroU32::new).expect("the settings bound every rate");
+        let bucket = |rate: u64| RateLimiter::direct_with_clock(Quota::per_second(whole(rate)), pace.clone());
+        let most = whole(network.peer_requests_per_second);
         assert!(network.peer_kib_per_second >= (READ_BYTES / KIB) as u64, "a bucket holds what is read at once");
         let (requests, kib) = (bucket(network.peer_requests_per_second), bucket(network.peer_kib_per_second));
-        Allowance { pace, requests, kib }
+        Allowance { pace, requests, most, kib }
     }
 
     /// Takes one request from the bucket; says how long to wait if there is none.
     pub fn request(&self) -> Result<(), Duration> {
         self.requests.check().map_err(|refused| refused.wait_time_from(self.pace.now()))
+    }
+
+    /// Takes so many more for a request that asks for much, or all that the bucket holds after one if that is less; says how
+    /// long to wait if there are not enough.
+    pub fn more(&self, number: usize) -> Result<(), Duration> {
+        let number = u32::try_from(number).unwrap_or(u32::MAX).min(self.most.get() - 1);
+        let Some(number) = NonZeroU32::new(number) else { return Ok(()) };
+        let taken = self.requests.check_n(number).expect("the bucket holds as many");
+        taken.map_err(|refused| refused.wait_time_from(self.pace.now()))
     }
 
     /// Takes so many bytes from the bucket, at most what is read at once, and says how many of them are less than a KiB and

@@ -33,6 +33,10 @@ const LONGEST_MS: u32 = 60_000;
 /// of the tree, and two bytes to write.
 const ITEM_BYTES: usize = 544;
 
+/// Records that a request may have looked at before it counts for more than one. To compare a record costs less than to get
+/// it.
+const READS_OF_A_REQUEST: usize = 8;
+
 /// What a peer is told when the budget of all lanes does not cover what it asks for.
 const OVERLOADED: &str = "this node holds too much for others right now; try again";
 
@@ -158,6 +162,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
                 continue;
             }
             let request: Framed<Ask> = codec::decode(frame)?;
+            if let Err(wait) = self.terms.allowance.more(request.body.reads() / READS_OF_A_REQUEST) {
+                self.terms.traffic.limited.add(1);
+                self.tray.refuse(request.id, Refusal::Limited { retry_after_ms: whole_millis(wait) });
+                continue;
+            }
             let deadline = self.came + Duration::from_millis(u64::from(request.left_ms.min(LONGEST_MS)));
             if deadline > now {
                 self.tray.serve(request, deadline, frame.len());

@@ -23,6 +23,8 @@ use crate::wire::{Answer, Item};
 
 /// Records that are read at once, for all comparisons together.
 const READS: usize = 32;
+/// Those of one comparison, so that none waits for all the reads of another.
+const READS_EACH: usize = 8;
 /// Scripts of which it is known whether they merge.
 const SCRIPTS: usize = 1_024;
 /// The largest number of replicas that a put can ask for. The asker's item does not say how many it asked for.
@@ -62,7 +64,7 @@ impl Answering {
             let standing = self.standing(&from, &item).await;
             (item.key, standing)
         });
-        let mut standings = std::pin::pin!(standings.buffered(READS));
+        let mut standings = std::pin::pin!(standings.buffered(READS_EACH));
         while let Some((key, standing)) = standings.next().await {
             match standing {
                 Standing::Holds => (),

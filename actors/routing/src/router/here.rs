@@ -13,7 +13,7 @@ use crate::wire::{Answer, Ask, Condition, Stamp};
 /// Asks this node's copy. What is not about one object is refused.
 pub(super) async fn ask(net: &Net, ask: Ask, caller: Arc<Caller>, request: Request) -> Answer {
     let is_get = matches!(ask, Ask::Get { .. });
-    let changes = matches!(ask, Ask::Put { .. } | Ask::Revise { .. } | Ask::Remove { .. } | Ask::Arrive { .. });
+    let changes = ask.changes();
     let Some((key, op, stamp)) = operation(ask) else {
         return Answer::Refused(Refusal::Forbidden("that is no question about an object".into()));
     };

@@ -89,6 +89,30 @@ async fn a_peer_that_asks_too_much_is_told_when_to_try_again_on_all_its_lanes() 
 }
 
 #[actix::test]
+async fn a_comparison_of_many_objects_counts_for_many_requests_but_never_for_more_than_a_peer_may_ask() {
+    let item = crate::wire::Item { key: hold(), version: 1, state: 0 };
+    let compare = |items| Ask::Compare { items: vec![item.clone(); items] };
+    for (rate, wait) in [(100, 20), (10, 100)] {
+        let network = Network { peer_requests_per_second: rate, ..Network::default() };
+        let world = World::with(Clock::manual(UnixMillis(0)), &network).await;
+        let (mut peer, _serving) = world.served().await;
+        peer.ask(0, compare(400)).await;
+        until(|| world.held() == 1).await;
+        peer.ask(1, compare(400)).await;
+        until(|| world.terms.traffic.limited.read() == 1).await;
+        let refused: Framed<Answer> = peer.hear().await;
+        assert_eq!(refused.id, 1);
+        assert!(
+            matches!(refused.body, Answer::Refused(Refusal::Limited { retry_after_ms }) if retry_after_ms >= wait),
+            "{refused:?}"
+        );
+        world.clock.advance(SECOND);
+        peer.say(&Framed { id: 2, left_ms: 5_000, body: compare(400) }).await;
+        until(|| world.held() == 2).await;
+    }
+}
+
+#[actix::test]
 async fn a_peer_that_sends_too_many_bytes_is_read_more_slowly() {
     let network = Network { peer_kib_per_second: 64, ..Network::default() };
     let world = World::with(Clock::manual(UnixMillis(0)), &network).await;

@@ -1,8 +1,14 @@
 //! What a comparison is answered with.
 
+use std::sync::Arc;
+
 use comet_kernel::provenance::Removal;
+use comet_kernel::{Caller, Neighbour, NodeId};
+use futures::FutureExt;
 
 use super::world::{START, World, key, plain, removed, scripted};
+use crate::messages::Compare;
+use crate::swarm::place;
 use crate::wire::{Answer, Item};
 
 #[actix::test]
@@ -30,6 +36,35 @@ async fn a_comparison_is_answered_by_what_is_here_and_what_should_be() {
         assert_eq!(word(world.compare(near, from, vec![asked.clone()]).await), expected, "{asked:?}");
     }
     assert_eq!(word(world.compare(far, from, vec![item(0, 5, 0)]).await), "declined", "it is none of its business");
+}
+
+/// Compares with a node so many times, and counts how often it is refused at once.
+async fn refused(world: &World, node: &Neighbour, from: &NodeId, times: usize) -> usize {
+    let (door, from) = (world.env(node).compare, Arc::new(Caller::node(from)));
+    let items = vec![Item { key: key(0), version: 1, state: 0 }; 500];
+    let compare = || door.ask(Compare { from: from.clone(), items: items.clone() }).expect("it lives");
+    let asked: Vec<_> = (0..times).map(|_| compare()).collect();
+    world.rest().await;
+    // Those that were not refused go on, whether anybody waits for them or not.
+    let answered = asked.into_iter().filter_map(FutureExt::now_or_never);
+    answered.filter(|answer| matches!(answer, Ok(Answer::Refused(_)))).count()
+}
+
+#[actix::test]
+async fn a_peer_that_compares_without_end_leaves_room_for_others_and_strangers_leave_room_for_neighbours() {
+    let world = World::new(26, 2, 3).await;
+    let node = &world.nodes[0];
+    world.at(node, |site| site.hung_disk = true);
+    let id = |number| NodeId::from_public_key(&[number; 32]);
+    assert_eq!(refused(&world, node, &id(0), 100).await, 96);
+    for number in 1..8 {
+        assert_eq!(refused(&world, node, &id(number), 4).await, 0, "stranger {number}");
+    }
+    assert_eq!(refused(&world, node, &id(8), 4).await, 4, "half is for neighbours");
+    let place = place(&id(8).as_str().parse().expect("a peer id"));
+    let neighbour = Neighbour { id: id(8), place, ..Neighbour::clone(&world.nodes[1]) };
+    world.env(node).service.neighbours.publish(Neighbour::clone(node), [Arc::new(neighbour)]);
+    assert_eq!(refused(&world, node, &id(8), 4).await, 0);
 }
 
 fn word(answer: Answer) -> &'static str {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use comet_kernel::contract::aso::{Arrived, Call, Op, Reply};
 use comet_kernel::contract::library::{Describe, Description};
 use comet_kernel::contract::routing::{Drain, Replicate, Service};
-use comet_kernel::contract::storage::{Page, Read, Scan};
+use comet_kernel::contract::storage::{Page, Read, ReadStatus, Scan, Status};
 use comet_kernel::contract::{aso, storage};
 use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::{Active, ScriptRef};
@@ -83,6 +83,10 @@ pub struct Site {
     pub records: BTreeMap<Key, Arc<Record>>,
     pub manner: Manner,
     pub broken_disk: bool,
+    /// Reads of single records never come to an end.
+    pub hung_disk: bool,
+    /// Places that lists pass over.
+    pub damaged_places: u64,
     /// Pages that were read.
     pub pages: usize,
     /// Items of comparisons that came.
@@ -137,12 +141,13 @@ impl World {
         self.lock().insert(node.id.clone(), Site::new(&env));
         let (sites, id) = (self.sites.clone(), node.id.clone());
         let surroundings = ActorSpec::new("surroundings", &Thread::current(), move || {
-            Ok(Surroundings { id: id.clone(), sites: sites.clone(), held: Vec::new() })
+            Ok(Surroundings { id: id.clone(), sites: sites.clone(), held: Vec::new(), reads: Vec::new() })
         });
         let surroundings = surroundings
             .mailbox(100_000)
             .serves(&env.storage.scan)
             .serves(&env.storage.read)
+            .serves(&env.storage.read_status)
             .serves(&env.aso.directory.shards()[0])
             .serves(&env.aso.describe)
             .serves(&env.send)
@@ -306,6 +311,8 @@ impl Site {
             records: BTreeMap::new(),
             manner: Manner::Honest,
             broken_disk: false,
+            hung_disk: false,
+            damaged_places: 0,
             pages: 0,
             compared: Vec::new(),
             largest_comparison: 0,

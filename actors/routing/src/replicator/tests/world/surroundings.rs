@@ -7,6 +7,7 @@ pub(super) struct Surroundings {
     pub id: NodeId,
     pub sites: Sites,
     pub held: Vec<Responder<<Send as Message>::Reply>>,
+    pub reads: Vec<Responder<<Read as Message>::Reply>>,
 }
 
 impl Surroundings {
@@ -147,7 +148,17 @@ impl Handler<Scan> for Surroundings {
 
 impl Handler<Read> for Surroundings {
     fn handle(&mut self, read: Read, responder: Responder<<Read as Message>::Reply>, _: &mut Context<Self>) {
+        if self.here(|site| site.hung_disk) {
+            return self.reads.push(responder);
+        }
         responder.answer(Ok(self.here(|site| site.records.get(&read.key).cloned())));
+    }
+}
+
+impl Handler<ReadStatus> for Surroundings {
+    fn handle(&mut self, _: ReadStatus, responder: Responder<Status>, _: &mut Context<Self>) {
+        let damaged_places = self.here(|site| site.damaged_places);
+        responder.answer(Status { damaged_places, ..Status::default() });
     }
 }
 
