@@ -14,7 +14,9 @@
 //!   node should hold, so many other nodes that one of them must know of every acknowledged put, and has fetched what they
 //!   had newer. A node that was away does not hand out stale copies after that. Objects that it lacks altogether come from
 //!   their other holders, who see it join; until then they are asked for at the others, like everything absent. A network
-//!   in which too few nodes answer is believed after [`SETTLING`] rounds, as waiting longer would not make it better.
+//!   in which too few nodes answer is believed after [`SETTLING`] rounds, as waiting longer would not make it better. A round
+//!   that passed over damaged places of the database does not count: a node with such places is never settled, and asks
+//!   others for what is newest.
 //!
 //! | module | owns |
 //! |---|---|
@@ -208,7 +210,10 @@ impl Replicator {
     fn conclude(&mut self, outcome: Outcome, settles: Option<u64>) {
         let now = self.now();
         tracing::debug!(?outcome, "a round of replication is over");
-        if !outcome.complete {
+        if outcome.damaged {
+            // Nothing is certain on this round's word, and a round right now would find the same. The next interval has one.
+            tracing::debug!("the round is not complete");
+        } else if !outcome.complete {
             self.wishes.everything(true, false, now);
         } else if let Some(missed) = settles {
             self.settle(&outcome, missed);

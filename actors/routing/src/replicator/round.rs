@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use comet_kernel::contract::storage::{Page, Read, Scan};
+use comet_kernel::contract::storage::{Page, Read, ReadStatus, Scan};
 use comet_kernel::{Key, Neighbour, NodeId, Record, limits};
 use futures::stream::{self, StreamExt};
 
@@ -51,6 +51,8 @@ pub(super) struct Round {
 pub(super) struct Outcome {
     /// Everything that the round was about has been looked at.
     pub complete: bool,
+    /// A walk over everything has passed over damaged places: what stands there has not been looked at.
+    pub damaged: bool,
     /// Objects looked at.
     pub compared: u64,
     /// Surplus copies dropped.
@@ -90,7 +92,7 @@ impl Round {
         outcome
     }
 
-    /// Goes through all that is stored; whether it came to the end.
+    /// Goes through all that is stored; whether it has seen it all.
     async fn walk(&self) -> bool {
         let mut after = None;
         loop {
@@ -108,9 +110,20 @@ impl Round {
             }
             match next {
                 Some(_) => after = next,
-                None => return true,
+                None => return self.is_whole().await,
             }
         }
+    }
+
+    /// Whether a walk that came to its end has seen everything: storage passes over places that are damaged.
+    async fn is_whole(&self) -> bool {
+        let Ok(status) = self.env.storage.read_status.call(ReadStatus).await else { return false };
+        let damaged = status.damaged_places > 0;
+        if damaged {
+            tracing::warn!(places = status.damaged_places, "what stands at damaged places was not compared");
+        }
+        self.outcome.borrow_mut().damaged = damaged;
+        !damaged
     }
 
     /// Looks at the keys that were named. A walk over everything has seen those that are stored.

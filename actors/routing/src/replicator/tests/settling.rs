@@ -33,6 +33,30 @@ async fn a_node_is_settled_only_after_it_has_compared_what_it_stores() {
 }
 
 #[actix::test]
+async fn a_round_that_passed_over_damaged_places_settles_nothing_and_is_not_made_again_before_its_time() {
+    let world = world(8).await;
+    world.fill(&world.nodes, OBJECTS, REPLICAS);
+    let node = &world.nodes[0];
+    let settled = world.env(node).service.settled;
+    world.at(node, |site| site.damaged_places = 1);
+    world.changed(node, &world.nodes[1..], &[], true).await;
+    world.until(|| world.at(node, |site| site.pages) > 0).await;
+    world.rest().await;
+    let pages = world.at(node, |site| site.pages);
+    for _ in 0..100 {
+        world.clock.advance(Duration::from_secs(3));
+        world.rest().await;
+    }
+    assert!(!settled.is_set());
+    assert!(world.at(node, |site| site.pages) <= pages + 1, "a change among the neighbours makes a round of its own");
+    world.round(node).await;
+    assert!(!settled.is_set());
+    world.at(node, |site| site.damaged_places = 0);
+    world.round(node).await;
+    assert!(settled.is_set());
+}
+
+#[actix::test]
 async fn a_node_that_hears_from_too_few_is_settled_after_some_rounds() {
     for manner in [Manner::Dead, Manner::Boasts] {
         let world = world(8).await;
