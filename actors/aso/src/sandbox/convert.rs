@@ -127,41 +127,46 @@ fn foreign(value: &Dynamic, what: &str) -> Failure {
     ))
 }
 
+/// What a field of the state may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of a text.
+    pub string: usize,
+    /// Items of an array or map.
+    pub items: usize,
+    /// Arrays and maps within each other.
+    pub depth: usize,
+}
+
 /// Roughly the bytes that the field `name` of the state takes as MessagePack, see [`Value::encoded_size`]. Refuses
-/// what could not be stored or read back: foreign types, containers and text past their bounds, and more nodes than are
-/// left.
-pub fn measure(
-    value: &Dynamic,
-    name: &str,
-    (string, items): (usize, usize),
-    nodes_left: &mut usize,
-) -> Result<usize, Failure> {
-    Ruler { name, string, items, nodes_left }.measure(value, limits::VALUE_DEPTH)
+/// what could not be stored or read back: foreign types, what is past its bounds, and more nodes than are left.
+pub fn measure(value: &Dynamic, name: &str, bounds: Bounds, nodes_left: &mut usize) -> Result<usize, Failure> {
+    Ruler { name, bounds, nodes_left }.measure(value, bounds.depth)
 }
 
 struct Ruler<'a> {
     name: &'a str,
-    string: usize,
-    items: usize,
+    bounds: Bounds,
     nodes_left: &'a mut usize,
 }
 
 impl Ruler<'_> {
     fn measure(&mut self, value: &Dynamic, depth_left: usize) -> Result<usize, Failure> {
         let too_large = || Failure::Budget(Budget::Size);
+        let most = self.bounds.items;
         take(self.nodes_left, 1)?;
         if value.is_int() || value.is_float() {
             return Ok(9);
         }
         if let Ok(text) = value.as_immutable_string_ref() {
-            return if text.len() <= self.string { Ok(5 + text.len()) } else { Err(too_large()) };
+            return if text.len() <= self.bounds.string { Ok(5 + text.len()) } else { Err(too_large()) };
         }
         if let Ok(items) = value.as_array_ref() {
-            let depth_left = depth_left.checked_sub(1).filter(|_| items.len() <= self.items).ok_or_else(too_large)?;
+            let depth_left = depth_left.checked_sub(1).filter(|_| items.len() <= most).ok_or_else(too_large)?;
             return items.iter().try_fold(5, |size, item| Ok(size + self.measure(item, depth_left)?));
         }
         if let Ok(fields) = value.as_map_ref() {
-            let depth_left = depth_left.checked_sub(1).filter(|_| fields.len() <= self.items).ok_or_else(too_large)?;
+            let depth_left = depth_left.checked_sub(1).filter(|_| fields.len() <= most).ok_or_else(too_large)?;
             return fields
                 .iter()
                 .try_fold(5, |size, (name, field)| Ok(size + 5 + name.len() + self.measure(field, depth_left)?));

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use comet_kernel::contract::aso::Budget;
+use comet_kernel::limits;
 use comet_kernel::value::Value;
 use rhai::{Dynamic, Identifier, Map};
 
+use super::convert::Bounds;
 use super::failure::Failure;
 use super::{Budgets, compare, convert};
 
@@ -64,7 +66,8 @@ impl State {
     /// Roughly the bytes that value and fields take as MessagePack.
     pub fn encoded_size(&self) -> usize {
         let sizes = self.names.iter().zip(&self.fields).map(|(name, field)| {
-            let (any, mut nodes) = ((usize::MAX, usize::MAX), usize::MAX);
+            let any = Bounds { string: usize::MAX, items: usize::MAX, depth: usize::MAX };
+            let mut nodes = usize::MAX;
             5 + name.len() + convert::measure(field, VALUE, any, &mut nodes).expect("states hold values only")
         });
         5 + sizes.sum::<usize>()
@@ -130,14 +133,17 @@ fn check(before: Option<&State>, map: &Map, budgets: &Budgets) -> Result<(), Fai
     if map.len() > budgets.items {
         return Err(Failure::Budget(Budget::Size));
     }
-    // All fields together become one map again.
+    // All fields but the value are stored as one map: that is a node and a level of its own.
     let (mut size, mut nodes_left) = (5, convert::NODES - 1);
     for (name, field) in map {
-        let former = before.filter(|_| name.as_str() == VALUE).and_then(|before| before.field(VALUE));
+        let is_value = name.as_str() == VALUE;
+        let depth = if is_value { limits::VALUE_DEPTH } else { limits::VALUE_DEPTH - 1 };
+        let bounds = Bounds { string: budgets.string, items: budgets.items, depth };
+        let former = before.filter(|_| is_value).and_then(|before| before.field(VALUE));
         if former.is_some_and(|former| compare::same(former, field)) {
             continue;
         }
-        size += 5 + name.len() + convert::measure(field, name, (budgets.string, budgets.items), &mut nodes_left)?;
+        size += 5 + name.len() + convert::measure(field, name, bounds, &mut nodes_left)?;
     }
     if size > budgets.state { Err(Failure::Budget(Budget::State)) } else { Ok(()) }
 }
