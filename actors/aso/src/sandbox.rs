@@ -204,6 +204,7 @@ impl Sandbox {
 
     /// The state of a new object: its value, and each top-level `let` of the script evaluated once.
     pub fn create(&self, script: &Script, value: &Value, event: &Event<'_>) -> Result<State, Failure> {
+        LAST_USAGE.set(Usage::NONE);
         let value = convert::to_script(value, self.budgets.items)?;
         let mut fields = Map::new();
         if script.names.len() > 1 {
@@ -226,6 +227,7 @@ impl Sandbox {
         args: Args<'_>,
         event: &Event<'_>,
     ) -> Result<Outcome, Failure> {
+        LAST_USAGE.set(Usage::NONE);
         let Some(declared) = script.declared(handler) else {
             return Err(Failure::Error(format!("the script has no {}", handler.name())));
         };
@@ -247,6 +249,7 @@ impl Sandbox {
         values: &[Value],
         event: &Event<'_>,
     ) -> Result<Outcome, Failure> {
+        LAST_USAGE.set(Usage::NONE);
         let Some((name, takes)) = script.reach.as_ref().and_then(|reach| reach.callback(function)) else {
             return Err(Failure::Error(format!("the script has no function {function:?} for the answer any more")));
         };
@@ -342,7 +345,7 @@ impl Sandbox {
 }
 
 thread_local! {
-    static LAST_USAGE: Cell<Usage> = const { Cell::new(Usage { ended: None, operations: 0, cpu: Duration::ZERO }) };
+    static LAST_USAGE: Cell<Usage> = const { Cell::new(Usage::NONE) };
 }
 
 /// What a name means that is no variable: `comet`, or a constant of the script.

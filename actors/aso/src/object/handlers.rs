@@ -312,6 +312,10 @@ impl Object {
         let env = &self.local.env;
         let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
         let outcome = call(&env.sandbox, scripted, &event);
+        if let Err(failure @ Failure::Given { .. }) = outcome {
+            // Nothing ran: it is neither a call of the object nor a failure of it.
+            return Err(refusal(failure));
+        }
         self.calls = self.calls.saturating_add(1);
         // What a failed call used counts as well; the outcome of one that succeeded says the same.
         let used = Sandbox::last_usage().cpu;

@@ -218,6 +218,7 @@ pub(crate) fn refusal(failure: Failure) -> Refusal {
     match failure {
         Failure::Thrown(text) => Refusal::Thrown(text),
         Failure::Budget(budget) => Refusal::Budget(budget),
+        Failure::Given { what, limit } => Refusal::TooManyItems { what: what.into(), limit },
         Failure::Error(text) => Refusal::Failed(text),
         Failure::Panicked(text) => Refusal::Failed(format!("the sandbox panicked: {text}")),
     }

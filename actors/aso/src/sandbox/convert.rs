@@ -15,16 +15,21 @@ use super::failure::Failure;
 pub const NODES: usize = 16_384;
 const _: () = assert!(NODES <= limits::VALUE_ITEMS, "a state that a script may have can be read back");
 
-/// A value as a script sees it. Refuses arrays and maps of more than `items` items.
+/// A value as a script sees it. Refuses arrays and maps of more than `items` items with [`Failure::Given`].
 pub fn to_script(value: &Value, items: usize) -> Result<Dynamic, Failure> {
     let mut nodes_left = NODES;
     enter(value, items, limits::VALUE_DEPTH, &mut nodes_left)
 }
 
 fn enter(value: &Value, items: usize, depth_left: usize, nodes_left: &mut usize) -> Result<Dynamic, Failure> {
-    *nodes_left = nodes_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size))?;
+    let too_many = || Failure::Given { what: "a value that a script is given", limit: NODES - 1 };
+    *nodes_left = nodes_left.checked_sub(1).ok_or_else(too_many)?;
     let deeper = |count: usize| {
-        if count > items { None } else { depth_left.checked_sub(1) }.ok_or(Failure::Budget(Budget::Size))
+        if count > items {
+            return Err(Failure::Given { what: "an array or map that a script is given", limit: items });
+        }
+        // Nobody can send anything deeper: it is refused while it is read.
+        depth_left.checked_sub(1).ok_or_else(too_many)
     };
     Ok(match value {
         Value::Nil => Dynamic::UNIT,

@@ -18,6 +18,15 @@ pub enum Failure {
     /// The call ran out of this budget.
     #[error("out of budget: {0}")]
     Budget(Budget),
+    /// What the script was to be given has more items than it may see. It did not run: this is the doing of whoever sent
+    /// that.
+    #[error("{what} has more than {limit} items")]
+    Given {
+        /// What has them.
+        what: &'static str,
+        /// How many it may have.
+        limit: usize,
+    },
     /// The script is wrong: types that do not fit, a function that does not exist, a division by zero. The text
     /// opens with line and column where they are known.
     #[error("{0}")]

@@ -79,6 +79,11 @@ pub struct Usage {
     pub cpu: Duration,
 }
 
+impl Usage {
+    /// Nothing was used.
+    pub const NONE: Usage = Usage { ended: None, operations: 0, cpu: Duration::ZERO };
+}
+
 /// A running meter. One runs on a thread at a time; dropping it stops it.
 #[derive(Debug)]
 pub struct Running(());

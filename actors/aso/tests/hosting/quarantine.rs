@@ -75,6 +75,24 @@ async fn what_a_script_throws_is_no_failure() {
 }
 
 #[actix::test]
+async fn whoever_sends_more_than_a_script_may_see_is_refused_and_the_object_suffers_nothing() {
+    let world = World::new().await;
+    world.load("watched", "fn onGet(caller, payload) { 1 }").await;
+    world.load("watched", "fn onGet(caller, payload) { 2 } fn onUpdate(caller, incoming) { false }").await;
+    world.ask("a", put_named("v", "watched")).await.expect("stored");
+    let wide = Value::Array(vec![Value::Nil; 1_001]);
+    for _ in 0..20 {
+        for op in [Op::Get { payload: wide.clone() }, set(wide.clone())] {
+            let refusal = world.refused("a", op).await;
+            assert!(matches!(refusal, Refusal::TooManyItems { limit: 1_000, .. }), "{refusal:?}");
+        }
+    }
+    let info = world.info("a").await;
+    assert_eq!((info.calls, info.failures, info.quarantined), (0, 0, false));
+    assert_eq!(world.get("a").await, int(2), "the newer version is not rolled back");
+}
+
+#[actix::test]
 async fn an_object_in_quarantine_does_not_tick_and_ticks_again_when_it_is_released() {
     let world = World::new().await;
     world.put("a", "v", SPINNER).await;

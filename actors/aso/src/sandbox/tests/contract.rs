@@ -369,6 +369,27 @@ fn what_a_call_used_is_known_also_if_it_failed() {
 }
 
 #[test]
+fn what_a_script_may_not_see_is_refused_before_it_runs_and_uses_nothing() {
+    let bench = Bench::new();
+    let script = bench.script("fn onGet(caller, payload) { loop {} } fn onUpdate(caller, incoming) { loop {} }");
+    let state = bench.create(&script, &Value::Nil);
+    let (caller, wide) = (&bench.caller, ints(&[7; 1_001]));
+    let many = Value::Array(vec![ints(&[7; 1_000]); 17]);
+    for (value, most) in [(&wide, 1_000), (&many, 16_383)] {
+        let get = (Handler::Get, Args::Get { caller, payload: value });
+        let update = (Handler::Update, Args::Update { caller, value, script: None });
+        for (handler, args) in [get, update] {
+            assert!(bench.get(&script, &state).is_err() && Sandbox::last_usage().operations > 0);
+            let refused = bench.sandbox.call(&script, &state, handler, args, &bench.event()).map(|_| ());
+            assert!(matches!(refused, Err(Failure::Given { limit, .. }) if limit == most), "{refused:?}");
+            assert_eq!((Sandbox::last_usage().operations, Sandbox::last_usage().cpu.as_nanos()), (0, 0));
+        }
+        let refused = bench.sandbox.create(&script, value, &bench.event()).map(|_| ());
+        assert!(matches!(refused, Err(Failure::Given { .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_state_is_compact() {
     let bench = Bench::new();
     let script = bench.script(COUNTER);
