@@ -143,6 +143,32 @@ fn no_greedy_script_gets_more_than_its_budgets() {
 }
 
 #[test]
+fn one_comparison_of_what_is_shared_ends_within_its_budgets() {
+    let bench = Bench::new();
+    let wall = Clock::machine();
+    // The same megabyte, three thousand times on each side: twelve million operations.
+    let texts = (Value::from("x".repeat(1_000_000).as_str()), Value::from("x".repeat(1_000_000).as_str()));
+    let blobs = (Value::Bytes(vec![7; 1_000_000].into()), Value::Bytes(vec![7; 1_000_000].into()));
+    for (value, payload) in [&texts, &blobs] {
+        for comparison in ["x == y", "x != y", "[x, x].contains(y)", "[x].index_of(y)", "#{ a: x } == #{ a: y }"] {
+            let script = bench.script(&format!(
+                "fn many(v) {{ let a = []; a.pad(1000, v); let x = []; x.pad(3, a); x }}
+                 fn onGet(caller, payload) {{ let x = many(this.value); let y = many(payload); {comparison} }}"
+            ));
+            let state = bench.create(&script, value);
+            let args = Args::Get { caller: &bench.caller, payload };
+            let start = wall.now();
+            let end = bench.sandbox.call(&script, &state, Handler::Get, args, &bench.event()).map(|_| ());
+            let took = wall.now().since(start);
+            assert!(matches!(end, Err(Failure::Budget(_))), "{comparison}: {end:?}");
+            assert!(took < LONGEST, "{comparison} took {took:?}");
+            let used = Sandbox::last_usage().operations;
+            assert!(used < 2 * Budgets::default().operations, "{comparison} used {used} operations");
+        }
+    }
+}
+
+#[test]
 fn endless_scripts_end_by_a_budget_whatever_they_catch() {
     let bench = Bench::new();
     for body in GREEDY.iter().filter(|body| body.contains("loop {") && !body.contains("break")) {
