@@ -323,7 +323,7 @@ impl Sandbox {
         let usage = running.usage();
         LAST_USAGE.set(usage);
         match (outcome, usage.ended) {
-            (Ok(Ok(result)), None) => Ok((result, usage, entered.take_actions())),
+            (Ok(Ok(result)), None) => Ok((result, usage, entered.take_actions()?)),
             (Ok(Ok(_)), Some(budget)) => Err(Failure::Budget(budget)),
             (Ok(Err(error)), ended) => Err(Failure::from_engine(error, ended)),
             (Err(panic), _) => Err(Failure::from_panic(&*panic)),

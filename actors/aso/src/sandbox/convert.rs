@@ -2,6 +2,9 @@
 //!
 //! Text and bytes are copied at most once each way; bytes are shared both ways.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use comet_kernel::contract::aso::Budget;
 use comet_kernel::limits;
 use comet_kernel::value::Value;
@@ -57,17 +60,40 @@ fn enter(value: &Value, items: usize, depth_left: usize, nodes_left: &mut usize)
 
 /// What a script replies, as a value. `what` names it in errors.
 pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
-    let mut room = Room { bytes: limits::REPLY_BYTES, items: limits::VALUE_ITEMS };
-    leave(value, what, limits::VALUE_DEPTH, &mut room)
+    Texts::default().export(value, what)
+}
+
+/// Texts that were copied on their way out, by where they lie, so that one which stands in many places is copied once.
+/// Each has to live as long as this.
+#[derive(Debug, Default)]
+pub struct Texts(HashMap<usize, Arc<str>, ahash::RandomState>);
+
+/// Shorter texts are copied each time.
+const SHARED_BYTES: usize = 64;
+
+impl Texts {
+    /// As [`from_script`].
+    pub fn export(&mut self, value: &Dynamic, what: &str) -> Result<Value, Failure> {
+        let mut room = Room { bytes: limits::REPLY_BYTES, items: limits::VALUE_ITEMS, texts: self };
+        leave(value, what, limits::VALUE_DEPTH, &mut room)
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if text.len() < SHARED_BYTES {
+            return text.into();
+        }
+        self.0.entry(text.as_ptr().addr()).or_insert_with(|| text.into()).clone()
+    }
 }
 
 /// What is left of what a reply may take.
-struct Room {
+struct Room<'a> {
     bytes: usize,
     items: usize,
+    texts: &'a mut Texts,
 }
 
-fn leave(value: &Dynamic, what: &str, depth_left: usize, room: &mut Room) -> Result<Value, Failure> {
+fn leave(value: &Dynamic, what: &str, depth_left: usize, room: &mut Room<'_>) -> Result<Value, Failure> {
     take(&mut room.bytes, 1)?;
     if value.is_int() || value.is_float() || value.is_bool() || value.is_unit() {
         return Ok(scalar(value).expect("these are scalars"));
@@ -75,7 +101,7 @@ fn leave(value: &Dynamic, what: &str, depth_left: usize, room: &mut Room) -> Res
     let deeper = || depth_left.checked_sub(1).ok_or(Failure::Budget(Budget::Size));
     if let Ok(text) = value.as_immutable_string_ref() {
         take(&mut room.bytes, text.len())?;
-        return Ok(Value::Text(text.as_str().into()));
+        return Ok(Value::Text(room.texts.text(&text)));
     }
     if let Ok(items) = value.as_array_ref() {
         let depth_left = deeper()?;
@@ -130,6 +156,14 @@ fn foreign(value: &Dynamic, what: &str) -> Failure {
     Failure::Error(format!(
         "{what} holds {kind} that cannot be stored or sent; use null, booleans, numbers, text, blobs, arrays and maps"
     ))
+}
+
+/// How many nodes a value has that [`Texts::export`] can take out of a script, in at most so many bytes. Nothing is copied.
+pub fn sendable(value: &Dynamic, bytes: usize) -> Option<usize> {
+    let bounds = Bounds { string: bytes, items: limits::VALUE_ITEMS, depth: limits::VALUE_DEPTH };
+    let mut nodes_left = limits::VALUE_ITEMS + 1;
+    let size = measure(value, "value", bounds, &mut nodes_left).ok()?;
+    (size <= bytes).then_some(limits::VALUE_ITEMS + 1 - nodes_left)
 }
 
 /// What a field of the state may be.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use comet_kernel::Key;
 use comet_kernel::clock::Clock;
-use comet_kernel::contract::routing::Action;
+use comet_kernel::contract::routing::{Action, Data};
 use comet_kernel::identity::{Caller, ScriptHash};
 use comet_kernel::value::Value;
 use rhai::{Dynamic, Identifier, ImmutableString, Map, Position};
 
-use super::convert;
+use super::convert::{self, Texts};
 use super::failure::Failure;
 use super::reach::Reach;
 use super::state::State;
@@ -228,6 +228,15 @@ pub struct Asked {
     pub publisher: Option<Arc<str>>,
 }
 
+/// Where a value goes that a script handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    /// To the caller of this index into [`Event::parked`].
+    Parked(usize),
+    /// Into the action of this index, which is a put.
+    Network(usize),
+}
+
 /// A script's top-level constants by name.
 pub(super) type Constants = Arc<[(Identifier, Dynamic)]>;
 
@@ -238,6 +247,8 @@ pub(super) struct Call {
     pub parked: Vec<Arc<Caller>>,
     pub constants: Option<Constants>,
     pub actions: Actions,
+    /// Values that are on their way out, each small enough for that.
+    pub handed: Vec<(To, Dynamic)>,
     reach: Option<Arc<Reach>>,
     now: Option<i64>,
     random: u64,
@@ -255,6 +266,7 @@ thread_local! {
             replies: Vec::new(),
             network: Vec::new(),
         },
+        handed: Vec::new(),
         reach: None,
         now: None,
         random: 0,
@@ -279,10 +291,24 @@ pub(super) fn enter(event: Option<&Event<'_>>, constants: Option<&Constants>, re
 }
 
 impl Entered {
-    /// What the script asked for.
+    /// What the script asked for. What it handed over is copied only now: the meter would take one large copy for one
+    /// large text of the script's own making.
     #[expect(clippy::unused_self, reason = "there are actions only as long as a call is entered")]
-    pub fn take_actions(&self) -> Actions {
-        with(|call| std::mem::take(&mut call.actions))
+    pub fn take_actions(&self) -> Result<Actions, Failure> {
+        let (mut actions, handed) = with(|call| (std::mem::take(&mut call.actions), std::mem::take(&mut call.handed)));
+        let mut texts = Texts::default();
+        for (to, value) in &handed {
+            let value = texts.export(value, "what is sent")?;
+            match to {
+                To::Parked(index) => actions.replies.push((*index, value)),
+                To::Network(index) => {
+                    if let Action::Put { data, .. } = &mut actions.network[*index].action {
+                        *data = Data::Value(value);
+                    }
+                }
+            }
+        }
+        Ok(actions)
     }
 }
 
@@ -294,6 +320,7 @@ impl Drop for Entered {
             call.constants = None;
             call.reach = None;
             call.actions = Actions::default();
+            call.handed.clear();
         });
     }
 }

@@ -11,7 +11,7 @@ use rhai::{Dynamic, Engine, ImmutableString, Map};
 use sha2::{Digest, Sha256};
 
 use super::blob::{self, Blob};
-use super::event::{self, Call};
+use super::event::{self, Call, To};
 use super::failure::{complaint, refuse};
 use super::meter::{self, Fallible};
 use super::natives::Register;
@@ -119,18 +119,18 @@ fn set_timer(seconds: &Dynamic) -> Fallible<()> {
 }
 
 fn reply(_: Comet, caller: Map, value: Dynamic) -> Fallible<bool> {
-    let Ok(value) = convert::from_script(&value, "the reply") else {
+    let Some(items) = convert::sendable(&value, limits::REPLY_BYTES) else {
         return refuse("comet.reply takes a value that can be sent: no function, and not too large or deep");
     };
-    meter::charge_bytes(value.encoded_size())?;
+    meter::charge_items(items)?;
     let operations = event::with(|call| call.parked.len());
     meter::charge_items(operations)?;
     in_handler("reply", |call| {
-        let answered = |index: usize| call.actions.replies.iter().any(|(other, _)| *other == index);
+        let answered = |index: usize| call.handed.iter().any(|(to, _)| *to == To::Parked(index));
         let mut waiting = call.parked.iter().enumerate().filter(|(_, parked)| event::is_caller(&caller, parked));
         let found = waiting.find(|(index, _)| !answered(*index)).map(|(index, _)| index);
         if let Some(index) = found {
-            call.actions.replies.push((index, value));
+            call.handed.push((To::Parked(index), value));
         }
         found.is_some()
     })

@@ -10,12 +10,12 @@ use comet_kernel::contract::aso::Budget;
 use comet_kernel::contract::routing::{Action, Data, Targets};
 use comet_kernel::identity::NodeId;
 use comet_kernel::neighbours::{Neighbour, Neighbours};
-use comet_kernel::{Key, limits};
+use comet_kernel::{Key, Value, limits};
 use rhai::{Array, Dynamic, Engine, FnPtr, ImmutableString, Map, NativeCallContext};
 
 use super::{Comet, in_handler};
 use crate::sandbox::blob::Blob;
-use crate::sandbox::event::{self, Asked, Call};
+use crate::sandbox::event::{self, Asked, Call, To};
 use crate::sandbox::failure::{complaint, refuse};
 use crate::sandbox::meter::{self, Fallible};
 use crate::sandbox::natives::Register;
@@ -51,12 +51,12 @@ pub fn register(engine: &mut Engine, neighbours: &Neighbours, actions: usize) {
              callback(values) runs, with [] if it failed",
             move |_: Comet, key: Dynamic, nodes: Dynamic, callback: Dynamic| {
                 let action = Action::Get { key: reachable("get", &key)?, nodes: targets("get", &nodes)? };
-                ask("get", action, Some(&callback), actions)
+                ask("get", (action, None), Some(&callback), actions)
             },
         )
         .add("put", PUT, {
             move |context: NativeCallContext, _: Comet, key: Dynamic, data: Dynamic, nodes: Dynamic| {
-                ask("put", put(&context, &key, &data, &nodes)?, None, actions)
+                ask("put", put(&context, &key, data, &nodes)?, None, actions)
             }
         })
         .add("put", "as put; then callback(values) runs with [how many nodes stored it], or [] if it failed", {
@@ -66,7 +66,7 @@ pub fn register(engine: &mut Engine, neighbours: &Neighbours, actions: usize) {
                   data: Dynamic,
                   nodes: Dynamic,
                   callback: Dynamic| {
-                ask("put", put(&context, &key, &data, &nodes)?, Some(&callback), actions)
+                ask("put", put(&context, &key, data, &nodes)?, Some(&callback), actions)
             }
         });
 }
@@ -159,25 +159,43 @@ fn node_id(function: &str, index: usize, node: &Dynamic) -> Fallible<NodeId> {
     }
 }
 
-fn put(context: &NativeCallContext<'_>, key: &Dynamic, data: &Dynamic, nodes: &Dynamic) -> Fallible<Action> {
+/// A put, and what it is to carry: the value is copied when the handler has returned.
+fn put(
+    context: &NativeCallContext<'_>,
+    key: &Dynamic,
+    data: Dynamic,
+    nodes: &Dynamic,
+) -> Fallible<(Action, Option<Dynamic>)> {
     let key = reachable("put", key)?;
     let position = context.call_position();
-    let data = if event::with(|call| call.means_itself(position)) {
-        Data::Itself
+    let (data, handed) = if event::with(|call| call.means_itself(position)) {
+        (Data::Itself, None)
     } else {
-        let value = convert::from_script(data, "data").ok();
-        let Some(value) = value.filter(|value| value.encoded_size() <= limits::VALUE_BYTES) else {
+        let Some(items) = convert::sendable(&data, limits::VALUE_BYTES) else {
             return refuse("comet.put: data must be a value that can be sent: no function, not too large or deep");
         };
-        meter::charge_bytes(value.encoded_size())?;
-        Data::Value(value)
+        meter::charge_items(items)?;
+        (Data::Value(Value::Nil), Some(data))
     };
-    Ok(Action::Put { key, data, nodes: targets("put", nodes)? })
+    Ok((Action::Put { key, data, nodes: targets("put", nodes)? }, handed))
 }
 
-fn ask(function: &str, action: Action, callback: Option<&Dynamic>, most: usize) -> Fallible<()> {
+/// Asks for an action, which is to carry what is `handed` over.
+fn ask(
+    function: &str,
+    (action, handed): (Action, Option<Dynamic>),
+    callback: Option<&Dynamic>,
+    most: usize,
+) -> Fallible<()> {
     let callback = callback.map(|callback| callback_name(function, callback)).transpose()?;
-    let noted = in_handler(function, |call| note(call, action, callback, most))?;
+    let noted = in_handler(function, |call| {
+        let place = call.actions.network.len();
+        let noted = note(call, action, callback, most);
+        if let Some(value) = handed.filter(|_| noted) {
+            call.handed.push((To::Network(place), value));
+        }
+        noted
+    })?;
     if noted { Ok(()) } else { Err(meter::end(Budget::Actions)) }
 }
 

@@ -5,7 +5,7 @@ use comet_kernel::neighbours::{Neighbour, Neighbours};
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::sandbox::{Asked, signature};
+use crate::sandbox::{Actions, Asked, signature};
 
 /// A node whose id and place come from a number. The object's key is nearest to number 0, then 1, and so on.
 fn neighbour(number: u8) -> Neighbour {
@@ -284,4 +284,64 @@ fn a_signature_fits_one_source_only() {
     }
     let inside = format!("{signed}fn more() {{ }}\n");
     assert_eq!(bench.script(&inside).publisher(), None, "only the last line counts");
+}
+
+/// What clients put may be larger than what a script may make.
+fn large() -> Value {
+    Value::from("x".repeat(1_000_000).as_str())
+}
+
+#[test]
+fn a_large_value_can_be_put_elsewhere_as_well_as_it_can_be_returned() {
+    let bench = Bench::new();
+    let script = bench.script("fn onGet(caller, payload) { comet.put(comet.getASOKey(1), payload, 3); this.value }");
+    let args = Args::Get { caller: &bench.caller, payload: &large() };
+    let state = bench.create(&script, &large());
+    let outcome = bench.sandbox.call(&script, &state, Handler::Get, args, &bench.event()).expect("it fits");
+    assert_eq!(outcome.reply, large());
+    let data = match &outcome.actions.network[..] {
+        [Asked { action: Action::Put { data: Data::Value(data), .. }, .. }] => data,
+        other => panic!("one put: {other:?}"),
+    };
+    assert_eq!(*data, large());
+}
+
+#[test]
+fn everyone_who_waits_can_be_answered_with_one_large_value_which_is_there_once() {
+    let bench = Bench::new();
+    let source = "fn onUpdate(caller, incoming) {
+        for i in 0..64 { if !comet.reply(caller, [incoming.value, i]) { throw i; } }
+        comet.reply(caller, 0)
+    }";
+    let script = bench.script(source);
+    let parked: Vec<Arc<Caller>> = (0..64).map(|_| Arc::new(bench.caller.clone())).collect();
+    let event = Event { parked: &parked, ..bench.event() };
+    let args = Args::Update { caller: &bench.caller, value: &large(), script: None };
+    let outcome = bench.sandbox.call(&script, &bench.create(&script, &Value::Nil), Handler::Update, args, &event);
+    let outcome = outcome.expect("it fits");
+    assert_eq!((outcome.reply, outcome.actions.replies.len()), (Value::Bool(false), 64));
+    let texts = outcome.actions.replies.iter().enumerate().map(|(number, (index, value))| match value {
+        Value::Array(items) if *index == number && items[1] == Value::Int(number as i64) => match &items[0] {
+            Value::Text(text) => text.clone(),
+            other => panic!("no text: {other:?}"),
+        },
+        other => panic!("no answer to {number}: {other:?}"),
+    });
+    let texts: Vec<Arc<str>> = texts.collect();
+    assert!(texts.iter().all(|text| text.len() == 1_000_000 && Arc::ptr_eq(text, &texts[0])));
+}
+
+#[test]
+fn what_is_too_large_to_be_sent_is_refused_where_it_is_handed_over() {
+    let bench = Bench::new();
+    for call in ["comet.put(comet.getASOKey(), [payload, payload], 1)", "comet.reply(caller, [payload, payload])"] {
+        let script =
+            bench.script(&format!("fn onGet(caller, payload) {{ let x = 0; try {{ {call}; }} catch {{ x = 7; }} x }}"));
+        let args = Args::Get { caller: &bench.caller, payload: &large() };
+        let parked = [Arc::new(bench.caller.clone())];
+        let event = Event { parked: &parked, ..bench.event() };
+        let state = bench.create(&script, &Value::Nil);
+        let outcome = bench.sandbox.call(&script, &state, Handler::Get, args, &event).expect("it is caught");
+        assert_eq!((outcome.reply, outcome.actions), (Value::Int(7), Actions::default()));
+    }
 }
