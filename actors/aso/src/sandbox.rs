@@ -144,8 +144,6 @@ pub struct Outcome {
     pub actions: Actions,
     /// Operations that were used.
     pub operations: u64,
-    /// Processor time that was used.
-    pub cpu: Duration,
 }
 
 /// The sandbox. One serves the whole process; calls on different threads do not wait for each other.
@@ -204,18 +202,19 @@ impl Sandbox {
 
     /// The state of a new object: its value, and each top-level `let` of the script evaluated once.
     pub fn create(&self, script: &Script, value: &Value, event: &Event<'_>) -> Result<State, Failure> {
-        LAST_USAGE.set(Usage::NONE);
-        let value = convert::to_script(value, self.budgets.items)?;
-        let mut fields = Map::new();
-        if script.names.len() > 1 {
-            let mut scope = Scope::new();
-            self.metered(script, event, || self.engine.run_ast_with_scope(&mut scope, &script.ast))?;
-            fields = script::declared_fields(scope);
-        }
-        // A large value is fine: the client put it, and puts have a limit of their own.
-        let with_nothing = State::commit(None, fields, &script.names, &self.budgets)?;
-        let state = with_nothing.expect("there is no former state that it could equal");
-        Ok(state.with_value(value))
+        timed(event::is_large(value), || {
+            let value = convert::to_script(value, self.budgets.items)?;
+            let mut fields = Map::new();
+            if script.names.len() > 1 {
+                let mut scope = Scope::new();
+                self.metered(script, event, || self.engine.run_ast_with_scope(&mut scope, &script.ast))?;
+                fields = script::declared_fields(scope);
+            }
+            // A large value is fine: the client put it, and puts have a limit of their own.
+            let with_nothing = State::commit(None, fields, &script.names, &self.budgets)?;
+            let state = with_nothing.expect("there is no former state that it could equal");
+            Ok(state.with_value(value))
+        })
     }
 
     /// Runs a handler on a state. The state stays as it is: what the handler makes of it is in the outcome.
@@ -227,15 +226,16 @@ impl Sandbox {
         args: Args<'_>,
         event: &Event<'_>,
     ) -> Result<Outcome, Failure> {
-        LAST_USAGE.set(Usage::NONE);
         let Some(declared) = script.declared(handler) else {
             return Err(Failure::Error(format!("the script has no {}", handler.name())));
         };
-        let args = args.to_script(declared, self.budgets.items)?;
-        let (reply, outcome) = self.run(script, state, handler.name(), args, event)?;
-        let parked = self.parked(&reply, handler, event)?;
-        let reply = if parked { Value::Nil } else { convert::from_script(&reply, "the reply")? };
-        Ok(Outcome { reply, parked, ..outcome })
+        timed(state.is_large() || args.are_large(), || {
+            let args = args.to_script(declared, self.budgets.items)?;
+            let (reply, outcome) = self.run(script, state, handler.name(), args, event)?;
+            let parked = self.parked(&reply, handler, event)?;
+            let reply = if parked { Value::Nil } else { convert::from_script(&reply, "the reply")? };
+            Ok(Outcome { reply, parked, ..outcome })
+        })
     }
 
     /// Runs the function that a script named for the answer of an action. It is an event of its own; what it returns does
@@ -249,12 +249,13 @@ impl Sandbox {
         values: &[Value],
         event: &Event<'_>,
     ) -> Result<Outcome, Failure> {
-        LAST_USAGE.set(Usage::NONE);
         let Some((name, takes)) = script.reach.as_ref().and_then(|reach| reach.callback(function)) else {
             return Err(Failure::Error(format!("the script has no function {function:?} for the answer any more")));
         };
-        let args = if takes { vec![self.answers(values)] } else { Vec::new() };
-        self.run(script, state, &name, args, event).map(|(_, outcome)| outcome)
+        timed(true, || {
+            let args = if takes { vec![self.answers(values)] } else { Vec::new() };
+            self.run(script, state, &name, args, event).map(|(_, outcome)| outcome)
+        })
     }
 
     fn answers(&self, values: &[Value]) -> Dynamic {
@@ -275,7 +276,7 @@ impl Sandbox {
         event: &Event<'_>,
     ) -> Result<(Dynamic, Outcome), Failure> {
         let mut this = Dynamic::from_map(state.working_copy());
-        let (reply, usage, actions) = self.metered(script, event, || {
+        let (reply, operations, actions) = self.metered(script, event, || {
             let options = CallFnOptions::new().eval_ast(false).bind_this_ptr(&mut this);
             self.engine.call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &script.ast, function, args)
         })?;
@@ -283,8 +284,7 @@ impl Sandbox {
             return Err(Failure::Error("`this` has to stay a map; change its fields instead".to_owned()));
         };
         let state = State::commit(Some(state), this, &script.names, &self.budgets)?;
-        let (operations, cpu) = (usage.operations, usage.cpu);
-        Ok((reply, Outcome { reply: Value::Nil, parked: false, state, actions, operations, cpu }))
+        Ok((reply, Outcome { reply: Value::Nil, parked: false, state, actions, operations }))
     }
 
     /// What a reader of this source should know: errors, likely mistakes, and sizes.
@@ -305,9 +305,11 @@ impl Sandbox {
         definitions::definitions(&self.engine)
     }
 
-    /// What the last [`Sandbox::create`] or [`Sandbox::call`] on this thread used, also if it failed.
-    pub fn last_usage() -> Usage {
-        LAST_USAGE.get()
+    /// Runs `act`, and tells what its calls of the sandbox have used on this thread, also those that failed.
+    pub fn account<T>(act: impl FnOnce() -> T) -> (T, Usage) {
+        USED.set(Usage::default());
+        let outcome = act();
+        (outcome, USED.take())
     }
 
     /// Runs `act` under the meter, within a call.
@@ -316,14 +318,13 @@ impl Sandbox {
         script: &Script,
         event: &Event<'_>,
         act: impl FnOnce() -> Result<T, Box<EvalAltResult>>,
-    ) -> Result<(T, Usage, Actions), Failure> {
+    ) -> Result<(T, u64, Actions), Failure> {
         let entered = event::enter(Some(event), script.constants.as_ref(), script.reach.as_ref());
         let running = meter::start(&self.budgets);
         let outcome = catch_unwind(AssertUnwindSafe(act));
-        let usage = running.usage();
-        LAST_USAGE.set(usage);
-        match (outcome, usage.ended) {
-            (Ok(Ok(result)), None) => Ok((result, usage, entered.take_actions()?)),
+        let (operations, ended) = running.look();
+        match (outcome, ended) {
+            (Ok(Ok(result)), None) => Ok((result, operations, entered.take_actions()?)),
             (Ok(Ok(_)), Some(budget)) => Err(Failure::Budget(budget)),
             (Ok(Err(error)), ended) => Err(Failure::from_engine(error, ended)),
             (Err(panic), _) => Err(Failure::from_panic(&*panic)),
@@ -345,7 +346,18 @@ impl Sandbox {
 }
 
 thread_local! {
-    static LAST_USAGE: Cell<Usage> = const { Cell::new(Usage::NONE) };
+    static USED: Cell<Usage> = const { Cell::new(Usage { operations: 0, cpu: Duration::ZERO }) };
+}
+
+/// Runs one call from its beginning to its end, and adds what it uses to the account. A call that what it was given kept
+/// from running uses nothing.
+fn timed<T>(long: bool, act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let watch = meter::watch(long);
+    let outcome = act();
+    if !matches!(outcome, Err(Failure::Given { .. })) {
+        USED.set(USED.get() + watch.usage());
+    }
+    outcome
 }
 
 /// What a name means that is no variable: `comet`, or a constant of the script.

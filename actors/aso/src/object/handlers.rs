@@ -230,8 +230,8 @@ impl Object {
         if new.hash() == old || refused {
             return;
         }
-        let outcome = self.run_upgrade(&new, old);
-        self.spend(Sandbox::last_usage().cpu, context);
+        let (outcome, used) = Sandbox::account(|| self.run_upgrade(&new, old));
+        self.spend(used.cpu, context);
         match outcome {
             Ok(Some((state, actions))) => {
                 self.with_scripted(|scripted| scripted.script = new);
@@ -311,15 +311,14 @@ impl Object {
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let env = &self.local.env;
         let event = Event { key: &self.key, parked: self.parked(), seed: self.local.seed() };
-        let outcome = call(&env.sandbox, scripted, &event);
+        let (outcome, used) = Sandbox::account(|| call(&env.sandbox, scripted, &event));
         if let Err(failure @ Failure::Given { .. }) = outcome {
             // Nothing ran: it is neither a call of the object nor a failure of it.
             return Err(refusal(failure));
         }
         self.calls = self.calls.saturating_add(1);
-        // What a failed call used counts as well; the outcome of one that succeeded says the same.
-        let used = Sandbox::last_usage().cpu;
-        self.spend(used, context);
+        // What a failed call used counts as well.
+        self.spend(used.cpu, context);
         self.count(None, &outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         outcome.map_err(refusal)
     }

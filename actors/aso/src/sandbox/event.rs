@@ -135,7 +135,28 @@ pub enum Args<'a> {
     },
 }
 
+/// Bytes of a text that are more than a moment's work to copy.
+pub(super) const LARGE_TEXT: usize = 16 << 10;
+
+/// Whether a value may be more than a moment's work to show to a script. Bytes are shared.
+pub(super) fn is_large(value: &Value) -> bool {
+    match value {
+        Value::Array(_) | Value::Map(_) => true,
+        Value::Text(text) => text.len() > LARGE_TEXT,
+        _ => false,
+    }
+}
+
 impl Args<'_> {
+    /// Whether they may be more than a moment's work to show to a script.
+    pub(super) fn are_large(&self) -> bool {
+        match self {
+            Args::Get { payload: value, .. } | Args::Update { value, .. } => is_large(value),
+            Args::Merge { .. } => true,
+            Args::None | Args::Caller(_) | Args::Upgrade { .. } => false,
+        }
+    }
+
     /// The first `declared` of them for a script.
     pub(super) fn to_script(self, declared: usize, items: usize) -> Result<Vec<Dynamic>, Failure> {
         if declared == 0 {

@@ -65,7 +65,7 @@ impl CompileError {
 
 impl From<ParseError> for CompileError {
     fn from(error: ParseError) -> Self {
-        let message = text::cut(error.0.to_string(), limits::REFUSAL_BYTES);
+        let message = text::shown(&error.0, limits::REFUSAL_BYTES);
         CompileError::at(error.1, message)
     }
 }
@@ -125,7 +125,7 @@ fn thrown_text(thrown: &Dynamic) -> String {
 
 fn error_text(mut error: EvalAltResult) -> String {
     let position = error.take_position();
-    let message = text::cut(error.to_string(), limits::REFUSAL_BYTES);
+    let message = text::shown(&error, limits::REFUSAL_BYTES);
     match (position.line(), position.position()) {
         (Some(line), Some(column)) => format!("line {line}, column {column}: {message}"),
         (Some(line), None) => format!("line {line}: {message}"),

@@ -68,20 +68,55 @@ thread_local! {
     } };
 }
 
-/// What a metered stretch of work used.
-#[derive(Clone, Copy, Debug)]
+/// What calls of the sandbox used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The budget that it ran out of, if it did.
-    pub ended: Option<Budget>,
     /// Operations, those for allocated bytes included.
     pub operations: u64,
     /// Processor time: measured if the clock was read, estimated from the operations otherwise.
     pub cpu: Duration,
 }
 
-impl Usage {
-    /// Nothing was used.
-    pub const NONE: Usage = Usage { ended: None, operations: 0, cpu: Duration::ZERO };
+impl std::ops::Add for Usage {
+    type Output = Usage;
+
+    fn add(self, other: Usage) -> Usage {
+        Usage { operations: self.operations + other.operations, cpu: self.cpu + other.cpu }
+    }
+}
+
+/// Measures one call of the sandbox from its beginning to its end: what values cost on their way in and out is not the
+/// meter's to stop, but the object pays for it.
+#[derive(Debug)]
+pub struct Watch {
+    begun: Option<u64>,
+}
+
+/// Starts a watch, before the meter. The clock is read now if the call may be `long` before its first operation;
+/// otherwise what comes before the meter's first look at the clock is estimated.
+pub fn watch(long: bool) -> Watch {
+    METER.with(|meter| {
+        meter.spent.set(0);
+        meter.total_at_start.set(allocator::total());
+        meter.clock_first.set(0);
+    });
+    Watch { begun: long.then(processor_time) }
+}
+
+impl Watch {
+    /// What was used until now.
+    pub fn usage(&self) -> Usage {
+        METER.with(|meter| {
+            let operations = meter.used();
+            let since = |begun: u64| processor_time().saturating_sub(begun);
+            let nanos = match (self.begun, meter.clock_first.get()) {
+                (Some(begun), _) => since(begun),
+                (None, 0) => operations * NANOS_PER_OPERATION,
+                (None, first) => since(first) + OPERATIONS_PER_CLOCK * NANOS_PER_OPERATION,
+            };
+            Usage { operations, cpu: Duration::from_nanos(nanos) }
+        })
+    }
 }
 
 /// A running meter. One runs on a thread at a time; dropping it stops it.
@@ -112,19 +147,13 @@ pub fn start(budgets: &Budgets) -> Running {
 }
 
 impl Running {
-    /// What was used so far. The meter looks once more, for what happened after the last operation.
+    /// The operations that were used so far, and the budget that ended. The meter looks once more, for what happened after
+    /// the last operation.
     #[expect(clippy::unused_self, reason = "there is something to read only as long as the meter runs")]
-    pub fn usage(&self) -> Usage {
+    pub fn look(&self) -> (u64, Option<Budget>) {
         METER.with(|meter| {
             let _ = meter.look(0);
-            let operations = meter.used();
-            let cpu = match meter.clock_first.get() {
-                0 => Duration::from_nanos(operations * NANOS_PER_OPERATION),
-                first => Duration::from_nanos(
-                    processor_time().saturating_sub(first) + OPERATIONS_PER_CLOCK * NANOS_PER_OPERATION,
-                ),
-            };
-            Usage { ended: meter.ended.get(), operations, cpu }
+            (meter.used(), meter.ended.get())
         })
     }
 }

@@ -176,7 +176,7 @@ fn evaluate_constants(engine: &Engine, budgets: &Budgets, ast: &AST) -> Result<O
         check_constant(&variable.1, &scope)?;
         let one = AST::new([statement.clone()], ast.shared_lib().clone());
         let outcome = catch_unwind(AssertUnwindSafe(|| engine.run_ast_with_scope(&mut scope, &one)));
-        let ended = running.usage().ended;
+        let (_, ended) = running.look();
         let failure = match outcome {
             Ok(Ok(())) if ended.is_none() => None,
             Ok(Ok(())) => ended.map(Failure::Budget),

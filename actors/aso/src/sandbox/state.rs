@@ -12,6 +12,7 @@ use comet_kernel::value::Value;
 use rhai::{Dynamic, Identifier, Map};
 
 use super::convert::Bounds;
+use super::event::LARGE_TEXT;
 use super::failure::Failure;
 use super::{Budgets, compare, convert};
 
@@ -71,6 +72,14 @@ impl State {
             5 + name.len() + convert::measure(field, VALUE, any, &mut nodes).expect("states hold values only")
         });
         5 + sizes.sum::<usize>()
+    }
+
+    /// Whether it may be more than a moment's work to copy, compare or send.
+    pub(super) fn is_large(&self) -> bool {
+        self.fields.iter().any(|field| {
+            let long = || field.as_immutable_string_ref().is_ok_and(|text| text.len() > LARGE_TEXT);
+            field.is_array() || field.is_map() || (field.is_string() && long())
+        })
     }
 
     /// Puts another value in the place of the present one.

@@ -17,7 +17,7 @@ use comet_kernel::identity::{Caller, NodeId};
 use comet_kernel::neighbours::Neighbours;
 use comet_kernel::value::Value;
 
-use super::{Args, Budgets, Event, Failure, Handler, Node, Outcome, Sandbox, Script, State};
+use super::{Args, Budgets, Event, Failure, Handler, Node, Outcome, Sandbox, Script, State, Usage};
 
 /// A sandbox, a key and somebody who asks.
 struct Bench {

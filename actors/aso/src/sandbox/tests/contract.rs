@@ -362,10 +362,60 @@ fn what_fits_into_the_budgets_is_let_through() {
 #[test]
 fn what_a_call_used_is_known_also_if_it_failed() {
     let bench = Bench::new();
-    let used = bench.run("fn onGet() { for i in 0..1000 { let x = i; } }").expect("answers");
+    let (outcome, used) = Sandbox::account(|| bench.run("fn onGet() { for i in 0..1000 { let x = i; } }"));
+    assert!(outcome.expect("answers").operations > 1_000);
     assert!(used.operations > 1_000 && used.cpu.as_nanos() > 0);
-    assert!(bench.reply("loop {}").is_err());
-    assert!(Sandbox::last_usage().operations >= 100_000 && Sandbox::last_usage().cpu.as_micros() > 100);
+    let (outcome, used) = Sandbox::account(|| bench.reply("loop {}"));
+    assert!(outcome.is_err() && used.operations >= 100_000 && used.cpu.as_micros() > 100);
+    assert_eq!(Sandbox::account(|| ()).1, Usage::default());
+}
+
+/// Nanoseconds of processor time that `act` takes.
+fn processor_nanos(act: impl FnOnce()) -> i64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec * 1_000_000_000 + time.tv_nsec
+    };
+    let start = now();
+    act();
+    now() - start
+}
+
+#[test]
+fn what_values_cost_on_their_way_in_and_out_is_accounted_as_well() {
+    let bench = Bench::new();
+    let (one, many) = (Value::Int(1), Value::Array(vec![ints(&[7; 1_000]); 16]));
+    for (body, value, payload) in [
+        ("0", &many, &one),
+        ("0", &one, &many),
+        ("payload", &one, &many),
+        ("this.value", &many, &one),
+        ("let a = []; a.pad(1000, 1); let b = []; b.pad(30, a); b", &one, &one),
+        ("this.value[0][0] = 2; throw this", &many, &one),
+    ] {
+        let script = bench.script(&format!("fn onGet(caller, payload) {{ {body} }}"));
+        let state = bench.create(&script, value);
+        let args = Args::Get { caller: &bench.caller, payload };
+        let mut called = None;
+        let took = processor_nanos(|| {
+            let call = || bench.sandbox.call(&script, &state, Handler::Get, args, &bench.event());
+            called = Some(Sandbox::account(call));
+        });
+        let accounted = called.expect("it was called").1.cpu.as_nanos() as i64;
+        assert!(accounted * 4 > took * 3, "{body}: {accounted} of {took} ns");
+    }
+}
+
+#[test]
+fn no_more_of_what_is_thrown_is_written_than_a_client_reads() {
+    let bench = Bench::new();
+    let script = bench.script("fn onGet() { throw [this.value] }");
+    let state = bench.create(&script, &Value::from("\u{1}".repeat(1_000_000).as_str()));
+    let before = crate::sandbox::allocator::total();
+    let thrown = bench.get(&script, &state).expect_err("it throws").to_string();
+    let written = crate::sandbox::allocator::total() - before;
+    assert!(written < 100_000, "{written} bytes");
+    assert!(thrown.len() <= limits::REFUSAL_BYTES && thrown.starts_with("[\"\\u{1}\\u{1}"), "{thrown}");
 }
 
 #[test]
@@ -379,10 +429,10 @@ fn what_a_script_may_not_see_is_refused_before_it_runs_and_uses_nothing() {
         let get = (Handler::Get, Args::Get { caller, payload: value });
         let update = (Handler::Update, Args::Update { caller, value, script: None });
         for (handler, args) in [get, update] {
-            assert!(bench.get(&script, &state).is_err() && Sandbox::last_usage().operations > 0);
-            let refused = bench.sandbox.call(&script, &state, handler, args, &bench.event()).map(|_| ());
+            let call = || bench.sandbox.call(&script, &state, handler, args, &bench.event()).map(|_| ());
+            let (refused, used) = Sandbox::account(call);
             assert!(matches!(refused, Err(Failure::Given { limit, .. }) if limit == most), "{refused:?}");
-            assert_eq!((Sandbox::last_usage().operations, Sandbox::last_usage().cpu.as_nanos()), (0, 0));
+            assert_eq!(used, Usage::default());
         }
         let refused = bench.sandbox.create(&script, value, &bench.event()).map(|_| ());
         assert!(matches!(refused, Err(Failure::Given { .. })), "{refused:?}");

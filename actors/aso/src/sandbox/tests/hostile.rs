@@ -158,12 +158,12 @@ fn one_comparison_of_what_is_shared_ends_within_its_budgets() {
             let state = bench.create(&script, value);
             let args = Args::Get { caller: &bench.caller, payload };
             let start = wall.now();
-            let end = bench.sandbox.call(&script, &state, Handler::Get, args, &bench.event()).map(|_| ());
+            let call = || bench.sandbox.call(&script, &state, Handler::Get, args, &bench.event()).map(|_| ());
+            let (end, used) = Sandbox::account(call);
             let took = wall.now().since(start);
             assert!(matches!(end, Err(Failure::Budget(_))), "{comparison}: {end:?}");
             assert!(took < LONGEST, "{comparison} took {took:?}");
-            let used = Sandbox::last_usage().operations;
-            assert!(used < 2 * Budgets::default().operations, "{comparison} used {used} operations");
+            assert!(used.operations < 2 * Budgets::default().operations, "{comparison} used {used:?}");
         }
     }
 }
