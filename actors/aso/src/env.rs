@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comet_kernel::contract::aso::{Op, Stamp};
+use comet_kernel::contract::aso::{Op, Refusal, Stamp};
 use comet_kernel::contract::routing::Act;
 use comet_kernel::contract::storage::WriteScript;
 use comet_kernel::contract::timer::Arm;
@@ -19,6 +19,7 @@ use comet_kernel::{Caller, Door, Handle, Kernel, Key, Moment, UnixMillis, limits
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore};
 
+use crate::births::Births;
 use crate::catalogue::Catalogue;
 use crate::library::{Fetch, Suspect};
 use crate::plain::Circumstances;
@@ -91,6 +92,7 @@ pub(crate) struct Local {
     pub still: Cell<bool>,
     /// Objects whose handlers changed them since the last flush, in the order in which they did.
     pub dirty: RefCell<VecDeque<Key>>,
+    births: RefCell<Births>,
     random: RefCell<SmallRng>,
     last_version: Cell<u64>,
     unarmed: RefCell<VecDeque<Arm>>,
@@ -106,6 +108,7 @@ impl Local {
             epoch: Cell::new(0),
             still: Cell::new(false),
             dirty: RefCell::default(),
+            births: RefCell::default(),
             random: RefCell::new(random),
             last_version: Cell::new(0),
             unarmed: RefCell::default(),
@@ -139,6 +142,15 @@ impl Local {
     /// A seed for a handler call's random numbers.
     pub fn seed(&self) -> u64 {
         self.random.borrow_mut().next_u64()
+    }
+
+    /// Makes an object for a caller, who pays for what its script uses thereby.
+    pub fn make<T>(&self, caller: &Caller, make: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let own = &self.env.node.id;
+        self.births.borrow_mut().may(caller, own, self.env.now())?;
+        let (made, used) = Sandbox::account(make);
+        self.births.borrow_mut().spend(caller, own, used.cpu);
+        made
     }
 
     /// Tells the timer when a key is due next, if that has changed. What the timer cannot take now waits, in order.

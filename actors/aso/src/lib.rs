@@ -8,6 +8,7 @@
 //! | `object` | one actor for each active object |
 //! | `plain` | what calls do to a plain value: pure decisions |
 //! | `terms` | what a new version has besides value and script; tombstones |
+//! | `births` | what making objects may cost a shard |
 //! | `arrival` | what becomes of a copy from another node |
 //! | `pipeline` | answers that wait for the disk |
 //! | `catalogue` | compiled scripts, shared by all |
@@ -18,6 +19,7 @@ pub mod hosting;
 pub mod sandbox;
 
 mod arrival;
+mod births;
 mod catalogue;
 mod env;
 mod library;

@@ -266,7 +266,8 @@ impl Object {
             });
         };
         let replaced = self.replaced();
-        match Scripted::conceive(&self.local, self.circumstances(&origin), &put, found, replaced) {
+        let make = || Scripted::conceive(&self.local, self.circumstances(&origin), &put, found, replaced);
+        match self.local.make(&origin.caller, make) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(made) => {
                 let reply = Reply::Stored { former: self.former_record() };

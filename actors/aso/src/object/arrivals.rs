@@ -52,7 +52,8 @@ impl Object {
                 object.adopt(origin, record, responder, context);
             });
         };
-        match Scripted::adopt(&self.local, self.circumstances(&origin), &record, found) {
+        let make = || Scripted::adopt(&self.local, self.circumstances(&origin), &record, found);
+        match self.local.make(&origin.caller, make) {
             Err(refusal) => responder.answer(Err(refusal)),
             Ok(made) => {
                 let _written = self.install(made, Actions::default(), responder, reply, context);

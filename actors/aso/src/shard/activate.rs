@@ -138,11 +138,13 @@ impl Shard {
                 let live = present.as_ref().filter(|record| record.is_live(now.now));
                 let replaced = Replaced::of(present.as_deref(), now.now);
                 let reply = Reply::Stored { former: live.map(plain::shown) };
-                Scripted::conceive(&self.local, now, &put, found, replaced).map(|made| (made, reply))
+                let make = || Scripted::conceive(&self.local, now, &put, found, replaced);
+                self.local.make(&caller, make).map(|made| (made, reply))
             }
             Op::Arrive(record) => {
                 let reply = Reply::Arrived(Arrived::Taken);
-                Scripted::adopt(&self.local, now, &record, found).map(|made| (made, reply))
+                let make = || Scripted::adopt(&self.local, now, &record, found);
+                self.local.make(&caller, make).map(|made| (made, reply))
             }
             other => unreachable!("nothing else brings a script: {other:?}"),
         };

@@ -5,7 +5,7 @@ use comet_kernel::contract::limiter::Leased;
 use comet_kernel::{UnixMillis, Value};
 
 use super::scripted::COUNTER;
-use super::world::{START, World, get, int, put, put_named, removed, set, stored, text, value};
+use super::world::{START, World, answer, get, int, put, put_named, removed, set, stored, text, value};
 
 const SPINNER: &str = r#"
     let n = 0;
@@ -178,6 +178,35 @@ async fn an_object_that_is_released_runs_the_version_that_was_loaded_meanwhile()
     assert_eq!(world.get("a").await, text("v"), "handlers are off");
     world.ask("a", Op::Quarantine(false)).await.expect("it is there");
     assert_eq!(world.get("a").await, int(2));
+}
+
+#[actix::test]
+async fn whoever_has_objects_made_that_take_long_is_limited_and_nobody_else() {
+    const SLOW: &str = "fn onPut() { loop {} }";
+    let world = World::new().await;
+    world.put("there", "v", COUNTER).await;
+    let mut spent = 0;
+    let wait = loop {
+        // Every key is another: no object has an account for this.
+        match world.ask_as("eve", &format!("k{spent}"), put("v", SLOW)).await {
+            Err(Refusal::Budget(Budget::Operations | Budget::Time)) if spent < 2_000 => spent += 1,
+            Err(Refusal::Limited { retry_after_ms }) => break retry_after_ms,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(spent > 0 && (1..10_000).contains(&wait), "{spent} puts, then {wait} ms");
+    let limited = world.ask_as("eve", "there", put("v", SLOW)).await;
+    assert!(matches!(limited, Err(Refusal::Limited { .. })), "nor in the place of an object: {limited:?}");
+    assert_eq!(value(world.ask_as("eve", "there", get()).await.expect("what is there is there")), int(1));
+    let others = ["ann", "bob", "cy"].map(|name| world.send_as(name, name, put("v", COUNTER)));
+    let mut stored = 0;
+    for other in others {
+        stored += usize::from(answer(other).await.is_ok());
+    }
+    assert!(stored >= 2, "one of them may share her account");
+    world.clock.advance(std::time::Duration::from_millis(wait));
+    let again = world.ask_as("eve", "k", put("v", COUNTER)).await;
+    assert!(again.is_ok(), "{again:?}");
 }
 
 /// An interval of the timer that overflows with this setting stands for any fault of ours: the range of the setting
