@@ -9,7 +9,7 @@ use comet_kernel::registry::Status;
 use comet_kernel::supervisor::Strategy;
 use comet_kernel::{Clock, Thread};
 
-use crate::worker::{Do, Role, Stage, patient, until};
+use crate::worker::{Do, Role, Stage, in_time, patient, until};
 
 #[actix::test]
 async fn children_stop_in_reverse_order_subtrees_included() {
@@ -60,7 +60,7 @@ async fn what_comes_after_a_stop_is_refused_and_not_swallowed() {
     assert!(matches!(refused.message, Do::Note(7)), "the message comes back");
     assert!(!stop.is_finished());
     clock.advance(Duration::from_secs(1));
-    assert_eq!(stop.await.expect("it stops"), Exit::Stopped);
+    assert_eq!(in_time("it stops", stop).await.expect("no panic"), Exit::Stopped);
     assert_eq!(stage.journal().last().map(String::as_str), Some("a has finished"));
 }
 
@@ -106,6 +106,6 @@ async fn a_child_may_take_the_time_that_its_specification_allows() {
     let stop = actix::spawn(tree.stop());
     stage.expect_journal(&["a starts", "b starts", "b stops"]).await;
     clock.advance(Duration::from_secs(29));
-    assert_eq!(stop.await.expect("it stops"), Exit::Stopped);
+    assert_eq!(in_time("it stops", stop).await.expect("no panic"), Exit::Stopped);
     assert_eq!(stage.journal()[3..], ["b has finished", "a stops"]);
 }

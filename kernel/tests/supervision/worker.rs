@@ -80,16 +80,18 @@ impl Actor for Worker {
     }
 
     fn stopping(&mut self, done: Responder<()>, context: &mut Context<Self>) {
-        self.stage.note(format!("{} stops", self.id));
-        let (panics, never, finishes_in) = {
+        let clock = self.stage.kernel.clock.clone();
+        let (panics, never, finishes) = {
             let habits = lock(&self.habits);
-            (habits.panics_in_stopping, habits.never_done, habits.finishes_in)
+            (habits.panics_in_stopping, habits.never_done, habits.finishes_in.map(|duration| clock.now() + duration))
         };
+        // A test that reads the note may move the clock at once: the end is settled by then.
+        self.stage.note(format!("{} stops", self.id));
         assert!(!panics, "no good end");
         if never {
             self.undone = Some(done);
-        } else if let Some(duration) = finishes_in {
-            context.after(&self.stage.kernel.clock, duration, |worker, _| {
+        } else if let Some(end) = finishes {
+            context.at(&clock, end, |worker, _| {
                 worker.stage.note(format!("{} has finished", worker.id));
                 done.answer(());
             });
@@ -207,6 +209,11 @@ impl Played {
 pub fn patient(id: &'static str, strategy: Strategy) -> Spec {
     let short = Duration::from_millis(1);
     Spec::new(id, strategy).backoff(short, short).intensity(100, Duration::from_secs(60))
+}
+
+/// What this comes to. A test that waits for what does not come fails, and does not hang.
+pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: this did not happen"))
 }
 
 /// Waits until something holds.
