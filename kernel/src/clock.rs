@@ -154,12 +154,19 @@ impl Clock {
         }
     }
 
-    /// The future's output, or `None` if `duration` passes first.
-    pub async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+    /// The future's output, or `None` if `duration` passes first, counted from this call.
+    pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> impl Future<Output = Option<F::Output>> {
+        self.timeout_at(self.now() + duration, future)
+    }
+
+    /// The future's output, or `None` if `moment` comes first.
+    ///
+    /// Whoever has told another until when it waits waits until then, and not for as long from some later moment.
+    pub async fn timeout_at<F: Future>(&self, moment: Moment, future: F) -> Option<F::Output> {
         tokio::select! {
             biased;
             output = future => Some(output),
-            () = self.sleep(duration) => None,
+            () = self.sleep_until(moment) => None,
         }
     }
 }
@@ -190,6 +197,16 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleep.await;
         clock.sleep_until(end).await;
+    }
+
+    #[tokio::test]
+    async fn a_wait_until_a_moment_ends_with_it_however_late_it_is_begun() {
+        let clock = Clock::manual(UnixMillis(0));
+        let wait = clock.timeout_at(clock.now() + Duration::from_secs(1), std::future::pending::<()>());
+        clock.advance(Duration::from_secs(1));
+        let ended = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert_eq!(ended, Ok(None), "it ends although the clock stands still from now on");
+        assert_eq!(clock.timeout_at(Moment::default(), async { 1 }).await, Some(1), "what is there is taken");
     }
 
     #[test]

@@ -152,14 +152,15 @@ impl Timer {
 
     fn send(&mut self, tick: Tick, now: Moment, context: &mut Context<Self>) {
         self.in_flight += 1;
-        let request = Request::until(now + DEADLINE);
+        let end = now + DEADLINE;
+        let request = Request::until(end);
         let call = Call { key: tick.key.clone(), request, caller: self.node.clone(), op: Op::Tick, stamp: None };
         let asked = self.directory.ask(call, now, false);
         let clock = self.clock.clone();
         let flight = async move {
             let answer = match asked {
                 Asked::Done(answer) => Some(answer),
-                Asked::Later(pending) => clock.timeout(DEADLINE, pending).await.and_then(Result::ok),
+                Asked::Later(pending) => clock.timeout_at(end, pending).await.and_then(Result::ok),
             };
             match answer {
                 Some(Ok(Reply::Ticked { next })) => Ok(next),
