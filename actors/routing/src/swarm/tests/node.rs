@@ -18,6 +18,9 @@ use crate::spec::{Env, Parts, Transport};
 use crate::swarm::{Plan, book};
 use crate::wire::{Answer, Ask, Asker};
 
+/// How long a test waits for something that must happen: a debug network shares one thread of a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A node.
 pub struct Node {
     pub env: Env,
@@ -102,6 +105,8 @@ impl Node {
         let mut settings = Settings::default();
         settings.network.listen = List(vec![listen.to_owned()]);
         settings.network.bootstrap = List(bootstrap.to_vec());
+        // Whoever is busy has the time to answer; whoever asks again still does so a few times.
+        settings.network.request_timeout_ms = 10_000;
         change(&mut settings.network);
         let transport = if listen.starts_with("/memory") { Transport::Memory } else { Transport::Sockets };
         let clock = Clock::machine();
@@ -144,7 +149,7 @@ impl Node {
     pub async fn ask_peer(&self, to: PeerId) -> Result<Answer, SendError> {
         let key = Key::new(b"key").unwrap();
         let ask = Ask::Get { key, payload: Value::Nil, asker: Asker::default() };
-        let deadline = self.env.kernel.clock.now() + Duration::from_secs(5);
+        let deadline = self.env.kernel.clock.now() + PATIENCE;
         let send = Send { to: NodeId::from_text(&to.to_base58()), ask, deadline, bulk: false };
         self.env.send.call(send).await.expect("the swarm lives")
     }
@@ -185,7 +190,7 @@ impl Node {
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
     let clock = Clock::machine();
     while !holds() {
-        assert!(clock.now().elapsed() < Duration::from_secs(60), "{what}");
+        assert!(clock.now().elapsed() < PATIENCE, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     clock.now().elapsed()
