@@ -24,6 +24,8 @@ use crate::wait::look;
 const START: Duration = Duration::from_secs(60);
 /// How long a node may take to finish its work.
 const STOP: Duration = Duration::from_secs(60);
+/// How long a node that writes no more may take to be gone.
+const END: Duration = Duration::from_secs(10);
 /// How long a client waits for an answer before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The last words of the line that tells where a node serves.
@@ -217,6 +219,36 @@ impl Node {
         command.output().expect("the binary has been built")
     }
 
+    /// What `comet ctl inspect` prints with these words once the actor tells of its work: a busy machine makes one silent
+    /// whose answer takes longer than a glance.
+    ///
+    /// # Panics
+    ///
+    /// If the actor stays silent.
+    pub fn inspect(&self, words: &[&str]) -> String {
+        let words = [&["ctl", "inspect"], words].concat();
+        let mut told = String::new();
+        let speaks = look(PATIENCE, || {
+            told = self.comet(&words);
+            let silent = told.contains("\"Silent\"") || told.contains("none: ");
+            (!silent).then_some(())
+        });
+        assert!(speaks.is_some(), "it tells nothing of its work: {told}");
+        told
+    }
+
+    /// One of the figures that an actor tells of its work.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such figure.
+    pub fn figure(&self, actor: &str, kind: &str, name: &str) -> serde_json::Value {
+        let json = self.inspect(&[actor, "--json"]);
+        let told: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+        let figure = told["figures"][0][kind].get(name);
+        figure.unwrap_or_else(|| panic!("no {kind} {name} in {json}")).clone()
+    }
+
     /// Bytes of memory that are the node's own and resident: without the pages of files.
     pub fn rss(&self) -> u64 {
         anonymous(self.pid())
@@ -329,7 +361,7 @@ impl Running {
                 Ok(running)
             }
             // Its output has ended, or it takes too long.
-            None => Err(match running.wait(Duration::from_secs(1)) {
+            None => Err(match running.wait(END) {
                 Some(status) => Failure::Ended { status, stderr: running.stderr.last_words() },
                 None => Failure::Late { stderr: running.stderr.text() },
             }),

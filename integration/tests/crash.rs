@@ -122,12 +122,6 @@ fn look_up(connection: &mut Connection, key: &str) -> State {
     }
 }
 
-fn unreadable(node: &Node) -> u64 {
-    let json = node.comet(&["ctl", "inspect", "storage/writer", "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
-    told["figures"][0]["Storage"]["unreadable"].as_u64().unwrap_or_else(|| panic!("no figure in {json}"))
-}
-
 fn ticks(connection: &mut Connection) -> u64 {
     connection.get("ticker").unwrap()
 }
@@ -158,7 +152,7 @@ fn fifty_kills_in_the_middle_of_writes_lose_nothing_that_was_acknowledged() {
             client.check(&mut connection);
         }
     }
-    assert_eq!(unreadable(&node), 0);
+    assert_eq!(node.figure("storage/writer", "Storage", "unreadable"), 0);
     let mut connection = node.connect();
     let before = ticks(&mut connection);
     eventually(PATIENCE, "the timer fires", || ticks(&mut connection) > before);

@@ -169,8 +169,7 @@ fn a_node_with_too_little_room_reads_refuses_writes_and_says_so() {
     assert_eq!(connection.get::<_, String>("k").unwrap(), "v");
     assert_eq!(connection.get::<_, (String, u64)>("page").unwrap(), ("p".to_owned(), 1), "handlers run on");
     refuses_writes(&mut connection);
-    let shown = node.comet(&["ctl", "inspect", "storage/writer"]);
-    says(&shown, &["read-only", "storage.min_free_mib"]);
+    says(&node.inspect(&["storage/writer"]), &["read-only", "storage.min_free_mib"]);
     let failure = node.try_comet(&["put", "k", "w"]);
     assert_eq!(failure.status.code(), Some(4), "the command line calls it a matter of time");
     assert_eq!(connection.get::<_, String>("k").unwrap(), "v");
@@ -204,7 +203,7 @@ fn a_disk_that_fills_makes_the_node_read_only_until_there_is_room_again() {
     let error = connection.set::<_, _, ()>("k", "v").unwrap_err().to_string();
     says(&error, &["UNAVAILABLE", "read-only"]);
     assert_eq!(connection.get::<_, String>("before").unwrap(), "v");
-    says(&node.comet(&["ctl", "inspect", "storage/writer"]), &["read-only"]);
+    says(&node.inspect(&["storage/writer"]), &["read-only", "storage.min_free_mib"]);
     assert!(node.lives());
 
     std::fs::remove_file(&ballast).unwrap();
@@ -449,9 +448,7 @@ fn a_journal_with_a_flipped_bit_is_set_aside_and_what_the_tables_have_is_served(
     for number in 0..OBJECTS {
         assert_eq!(connection.get::<_, Vec<u8>>(format!("k{number}")).unwrap(), noise(number));
     }
-    let figures = node.comet(&["ctl", "inspect", "writer", "--json"]);
-    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
-    assert_eq!(figures["figures"][0]["Storage"]["journal_pieces"], 1, "{figures}");
+    assert_eq!(node.figure("writer", "Storage", "journal_pieces"), 1);
     says(&node.stderr(), &[store.to_str().unwrap(), "is damaged", "were set aside in", "aside/"]);
     assert_eq!(std::fs::read_dir(node.data().join("aside")).unwrap().count(), 1, "the piece is a file");
     serves(&node);

@@ -30,15 +30,6 @@ fn count(connection: &mut Connection, key: &str) -> u64 {
     count
 }
 
-/// What an actor tells of its own work.
-fn figure(node: &Node, actor: &str, kind: &str, name: &str) -> serde_json::Value {
-    let json = node.comet(&["ctl", "inspect", actor, "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
-    let figure = told["figures"][0][kind][name].clone();
-    assert!(figure.is_number() || figure.is_string() || figure.is_null(), "{json}");
-    figure
-}
-
 #[test]
 fn the_admin_socket_answers_within_100_ms_while_every_shard_is_blocked() {
     const BLOCKERS: usize = 8;
@@ -284,7 +275,7 @@ fn under_interval_an_acknowledged_write_outlives_the_process_and_under_none_an_o
         let read: String = connection.get(format!("k{number}")).unwrap();
         assert!(read == "later" || read == number.to_string(), "one of the two is there, and whole: {read}");
     }
-    assert_eq!(figure(&node, "writer", "Storage", "unreadable"), 0);
+    assert_eq!(node.figure("writer", "Storage", "unreadable"), 0);
 }
 
 /// In pipelines: what `words` say of each object.
@@ -324,7 +315,7 @@ fn more_objects_than_fit_into_memory_leave_it_and_come_back_with_their_state() {
     let resident = node.peak_rss() >> 20;
     assert!(resident < 200, "{resident} MiB for a memory of 16 MiB");
     eventually(PATIENCE, "what is in memory fits into it", || {
-        figure(&node, "aso", "Memory", "bytes").as_u64().unwrap() <= 16 << 20
+        node.figure("aso", "Memory", "bytes").as_u64().unwrap() <= 16 << 20
     });
 }
 

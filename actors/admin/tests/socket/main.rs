@@ -86,9 +86,7 @@ fn the_tree_and_every_actor_are_shown_within_100_ms_while_the_shard_is_blocked()
 fn an_actor_shows_its_own_figures_and_one_that_is_silent_is_said_to_be() {
     run(async {
         let node = Node::start().await;
-        let Answer::Actor(row, figures) = node.ask(Command::Inspect { path: path("comet/storage") }).await else {
-            panic!("no actor");
-        };
+        let (row, figures) = node.figures("comet/storage").await;
         assert_eq!((row.path.as_str(), row.status.as_str()), ("comet/storage", "running"));
         assert!(matches!(&figures[..], [Figures::Storage(status)] if status.objects == 203), "{figures:?}");
         let Answer::Done = node.ask(Command::Suspend { path: path("comet/storage") }).await else { panic!() };
@@ -146,9 +144,7 @@ fn a_node_of_a_network_tells_about_it() {
         let mut events = node.kernel.events.follow();
         assert_eq!(node.ask(Command::Replicate).await, Answer::Done);
         assert_eq!(happened(&mut events, Kind::Audit).len(), 1, "it is work that somebody asked for");
-        let Answer::Actor(_, figures) = node.ask(Command::Inspect { path: path("comet/routing") }).await else {
-            panic!("no actor");
-        };
+        let (_, figures) = node.figures("comet/routing").await;
         assert!(matches!(&figures[..], [Figures::Network(status)] if status.known == 2), "{figures:?}");
     });
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use comet_admin::{Client, Parts, child};
 use comet_kernel::clock::UnixMillis;
-use comet_kernel::contract::admin::{Answer, Command};
+use comet_kernel::contract::admin::{ActorRow, Answer, Command, Figures};
 use comet_kernel::contract::aso::{Call, Info, Op, Refusal, Reply};
 use comet_kernel::contract::library::{
     DropScript, LibraryError, ListScripts, LoadScript, RollbackScript, ScriptSummary, ShowScript,
@@ -24,6 +25,9 @@ use comet_kernel::{
     Thread, Value,
 };
 use tokio::sync::Notify;
+
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Node {
     pub kernel: Kernel,
@@ -76,6 +80,21 @@ impl Node {
 
     pub async fn ask(&self, command: Command) -> Answer {
         self.client().await.ask(command).await.unwrap()
+    }
+
+    /// An actor and what it tells of its work. It is asked again while it is silent: on a busy machine that only means that
+    /// it was not quick enough.
+    pub async fn figures(&self, path: &str) -> (ActorRow, Vec<Figures>) {
+        let deadline = self.kernel.clock.now() + PATIENCE;
+        loop {
+            match self.ask(Command::Inspect { path: path.to_owned() }).await {
+                Answer::Actor(_, figures) if matches!(&figures[..], [Figures::Silent(_)]) => {
+                    assert!(self.kernel.clock.now() < deadline, "{path} stays silent: {figures:?}");
+                }
+                Answer::Actor(row, figures) => return (row, figures),
+                other => panic!("{path} is no actor: {other:?}"),
+            }
+        }
     }
 }
 
