@@ -161,7 +161,7 @@ fn read_counter_counts_its_reads() {
 fn read_only_value_stays_until_it_ends() {
     let node = node();
     let mut client = node.connect();
-    put(&mut client, "pi", "3.14159", "read_only", &["TTL", "3"]).unwrap();
+    put(&mut client, "pi", "3.14159", "read_only", &["TTL", "6"]).unwrap();
     assert_eq!(refusal(cmd("SET").arg("pi").arg("3").query::<Value>(&mut client)), "REFUSED read-only");
     assert_eq!(refusal(cmd("DEL").arg("pi").query::<Value>(&mut client)), "REFUSED read-only");
     assert_eq!(get::<String>(&mut client, "pi").unwrap(), "3.14159");
@@ -172,7 +172,7 @@ fn read_only_value_stays_until_it_ends() {
 fn time_out_ends_the_value_whether_it_is_read_or_not() {
     let node = node();
     let mut client = node.connect();
-    put(&mut client, "brief", "{\"value\":\"alice\",\"seconds\":1}", "time_out", &["JSON"]).unwrap();
+    put(&mut client, "brief", "{\"value\":\"alice\",\"seconds\":5}", "time_out", &["JSON"]).unwrap();
     assert_eq!(get::<String>(&mut client, "brief").unwrap(), "alice");
     eventually(SOON, "the time is out", || get::<Option<String>>(&mut client, "brief").unwrap().is_none());
 }
@@ -181,10 +181,10 @@ fn time_out_ends_the_value_whether_it_is_read_or_not() {
 fn time_out_after_a_read_starts_again_with_each_read() {
     let (node, clock) = (node(), Clock::machine());
     let mut client = node.connect();
-    let value = "{\"value\":\"alice\",\"seconds\":2,\"after\":\"read\"}";
+    let value = "{\"value\":\"alice\",\"seconds\":5,\"after\":\"read\"}";
     put(&mut client, "session", value, "time_out", &["JSON"]).unwrap();
     // Read on, it lives for longer than it would without.
-    while clock.now().elapsed() < Duration::from_secs(4) {
+    while clock.now().elapsed() < Duration::from_secs(7) {
         assert_eq!(get::<String>(&mut client, "session").unwrap(), "alice");
     }
     // A look that is no read.

@@ -200,7 +200,7 @@ fn merged_counter_knows_of_reads_at_other_nodes_after_the_copies_have_met() {
 #[test]
 fn a_time_out_ends_the_value_at_every_node() {
     let world = world();
-    put(&mut world.client(5), "session", "{\"value\":\"alice\",\"seconds\":2}", "time_out", &["JSON"]);
+    put(&mut world.client(5), "session", "{\"value\":\"alice\",\"seconds\":6}", "time_out", &["JSON"]);
     assert_eq!(get::<String>(&mut world.client(1), &["session"]).unwrap(), "alice");
     for node in 0..NODES {
         let mut client = world.client(node);

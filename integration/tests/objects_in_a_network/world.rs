@@ -21,8 +21,8 @@ pub const SOON: Duration = Duration::from_secs(40);
 pub const NODES: usize = 8;
 /// Copies of an object.
 pub const COPIES: usize = 3;
-/// How long a request stays parked, in seconds.
-pub const PARKED: u64 = 8;
+/// How long a request stays parked, in seconds: longer than it takes to park one at each node.
+pub const PARKED: u64 = 20;
 
 /// The network, and the key of the publisher whom its nodes trust.
 pub struct World {
@@ -52,7 +52,7 @@ fn settings(publisher: Option<&str>) -> Vec<(&'static str, String)> {
         ("dht.quota_mib", "1".to_owned()),
         ("dht.neighbour_delay_ms", "200".to_owned()),
         ("aso.parked_seconds", PARKED.to_string()),
-        ("gateway.request_timeout_ms", "15000".to_owned()),
+        ("gateway.request_timeout_ms", (PARKED * 1_000 + 5_000).to_string()),
     ];
     settings.extend(publisher.map(|publisher| ("aso.publishers", publisher.to_owned())));
     settings
