@@ -9,6 +9,7 @@ use std::time::Duration;
 use comet_integration::cluster::Cluster;
 use comet_integration::cluster::check::{self, Ledger};
 use comet_integration::random::Random;
+use comet_integration::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,7 +43,7 @@ fn bytes_of_strangers_do_no_harm() {
     assert!(idle.len() > 100);
     ledger.check(&cluster, PATIENCE);
     for number in cluster.live() {
-        assert_eq!(cluster.status(number).known, 3);
+        eventually(PATIENCE, "the nodes know each other and nobody else", || cluster.status(number).known == 3);
     }
     drop(idle);
     check::replies(&cluster, &mut connections);

@@ -83,10 +83,11 @@ fn every_hostile_timer_gets_its_verdict_and_harms_nobody() {
     // Each waits for seconds: all at once, each on connections of its own.
     let problems: Vec<String> = std::thread::scope(|scope| {
         let mut driver = Driver::new(&node);
-        let threads: Vec<_> =
-            cases.iter().map(|case| scope.spawn(|| wrong(&Driver::beside(&node).run(case), case))).collect();
+        let alone = |case| look_again(|| of_run(&Driver::beside(&node).run(case), case));
+        let threads: Vec<_> = cases.iter().map(|case| scope.spawn(move || alone(case))).collect();
         let problems = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        assert_eq!(driver.neighbours(), None);
+        let told: Vec<_> = (0..TRIES).map_while(|_| driver.neighbours()).collect();
+        assert!(told.len() < TRIES, "{told:?}");
         problems
     });
     assert!(problems.is_empty(), "{}", problems.join("\n"));
@@ -105,7 +106,8 @@ fn a_thousand_runs_of_one_script_leave_the_memory_flat() {
     };
     let cases = corpus::all().into_iter().filter(|case| case.drive == [Op::Get] && !case.may_park());
     let quick: Vec<Case> = cases.filter(|case| quick(case, &mut driver)).collect();
-    for case in quick.iter().step_by(quick.len() / SAMPLE) {
+    assert!(!quick.is_empty(), "no case is quick");
+    for case in quick.iter().step_by((quick.len() / SAMPLE).max(1)) {
         driver.hammer(case, 100);
         let mut grew = Vec::new();
         // What the node does by itself may grow once; a leak goes on.
@@ -143,15 +145,27 @@ fn a_thousand_runs_leave_the_memory_flat() {
     assert!(last < warm + FLAT, "resident memory grew from {warm} to {last} bytes");
 }
 
-/// Runs a case as often as it takes to know, and says what is wrong.
+/// What is wrong with a case and with its neighbours afterwards.
 fn judge(driver: &mut Driver<'_>, case: &Case) -> Vec<String> {
+    look_again(|| {
+        let (mut problems, grown) = of_run(&driver.run(case), case);
+        problems.extend(driver.neighbours().map(|problem| format!("{}: neighbour {problem}", case.name)));
+        (problems, grown)
+    })
+}
+
+/// What is wrong with a run, and whether memory grew too much in it.
+fn of_run(run: &Run, case: &Case) -> (Vec<String>, bool) {
+    (wrong(run, case), run.growth > GROWTH)
+}
+
+/// Looks as often as it takes to know, and says what is wrong. What has grown is there already at the next look.
+fn look_again(mut look: impl FnMut() -> (Vec<String>, bool)) -> Vec<String> {
     let mut problems = Vec::new();
     for _ in 0..TRIES {
-        let run = driver.run(case);
-        problems = wrong(&run, case);
-        problems.extend(driver.neighbours().map(|problem| format!("{}: neighbour {problem}", case.name)));
-        // What has grown is there already when the case is run again.
-        if problems.is_empty() || run.growth > GROWTH {
+        let grown;
+        (problems, grown) = look();
+        if problems.is_empty() || grown {
             break;
         }
         println!("tried again: {}", problems.join("; "));

@@ -30,7 +30,9 @@ fn recursive_get_answers_with_what_the_network_has_under_the_key_that_it_stands_
 fn pubsub_readers_at_every_node_hear_what_is_published_at_one() {
     let world = world();
     put(&mut world.client(0), "news", "", "pubsub", &[]);
-    let readers: Vec<_> = (0..NODES).map(|node| world.parked(node, &["news", "null", "JSON"])).collect();
+    // They name the last number, so that one who comes late hears the message as well: a request that is put again looks
+    // like the next reader.
+    let readers: Vec<_> = (0..NODES).map(|node| world.parked(node, &["news", "0", "JSON"])).collect();
     set(&mut world.client(3), "news", "it rains");
     for reader in readers {
         let heard: serde_json::Value = serde_json::from_str(&reader.join().unwrap()).unwrap();

@@ -116,7 +116,8 @@ fn an_object_that_an_object_asked_asks_nobody() {
 
 #[test]
 fn actions_past_the_rate_fail_and_their_callbacks_are_told() {
-    const ASKS: usize = 12;
+    // As many as may be under way. A busy machine does not take the seconds over them that would let all pass.
+    const ASKS: usize = 16;
     const HASTY: &str = "
         let seen = [];
         fn got(values) { this.seen.push(values.len()); }
