@@ -39,6 +39,7 @@ pub struct Node {
     settings: Vec<String>,
     data: PathBuf,
     host: Option<Host>,
+    ulimit: Option<String>,
     running: Option<Running>,
     // Removed after the child has ended: fields are dropped in this order.
     _temporary: Option<TempDir>,
@@ -50,6 +51,7 @@ pub struct Builder {
     settings: Vec<String>,
     data: Option<PathBuf>,
     host: Option<Host>,
+    ulimit: Option<String>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,12 @@ impl Builder {
         self
     }
 
+    /// Starts the node behind the shell's `ulimit` with these words, such as `-n 1024`.
+    pub fn ulimit(mut self, words: &str) -> Self {
+        self.ulimit = Some(words.to_owned());
+        self
+    }
+
     /// Starts the node and waits until it serves.
     ///
     /// # Panics
@@ -91,7 +99,8 @@ impl Builder {
         };
         let data = self.data.or_else(|| temporary.as_ref().map(|folder| folder.path().join("data")));
         let data = data.expect("one of the two is there");
-        let mut node = Node { settings: self.settings, data, host: self.host, running: None, _temporary: temporary };
+        let Builder { settings, host, ulimit, .. } = self;
+        let mut node = Node { settings, data, host, ulimit, running: None, _temporary: temporary };
         node.restart();
         node
     }
@@ -103,7 +112,7 @@ impl Builder {
     /// If it serves, or neither serves nor ends in time.
     pub fn start_in_vain(self) -> (ExitStatus, String) {
         let data = self.data.expect("a start in vain is about a folder that is there");
-        match Running::start(&data, &self.settings, None) {
+        match Running::start(&data, &self.settings, comet()) {
             Err(Failure::Ended { status, stderr }) => (status, stderr),
             Err(late) => panic!("{late}"),
             Ok(running) => panic!("it serves on {}", running.resp),
@@ -296,7 +305,16 @@ impl Node {
     /// If it does not serve.
     pub fn restart(&mut self) {
         self.running = None;
-        let running = Running::start(&self.data, &self.settings, self.host.as_ref());
+        let mut command = comet();
+        if let Some(words) = &self.ulimit {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit {words} && exec \"$0\" \"$@\"")]);
+            command = behind(shell, &command);
+        }
+        if let Some(host) = &self.host {
+            command = host.command(&command);
+        }
+        let running = Running::start(&self.data, &self.settings, command);
         self.running = Some(running.unwrap_or_else(|failure| panic!("{failure}")));
     }
 
@@ -318,6 +336,18 @@ pub fn comet() -> Command {
     command
 }
 
+/// A command whose last words are another command, in that one's environment.
+pub(crate) fn behind(mut first: Command, command: &Command) -> Command {
+    first.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => first.env(name, value),
+            None => first.env_remove(name),
+        };
+    }
+    first
+}
+
 /// The binary next to the running test, or one folder up: tests are built into `deps`.
 fn binary() -> PathBuf {
     let own = std::env::current_exe().expect("a process knows its own file");
@@ -335,11 +365,7 @@ enum Failure {
 }
 
 impl Running {
-    fn start(data: &Path, settings: &[String], host: Option<&Host>) -> Result<Running, Failure> {
-        let mut command = match host {
-            Some(host) => host.command(&comet()),
-            None => comet(),
-        };
+    fn start(data: &Path, settings: &[String], mut command: Command) -> Result<Running, Failure> {
         command.args(["node", "--set", "gateway.listen=127.0.0.1:0", "--data"]).arg(data);
         for setting in settings {
             command.args(["--set", setting]);

@@ -1,8 +1,13 @@
 //! The node of the tests itself: it starts, answers, survives its end in every form.
 
+#![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use comet_integration::node::Node;
+use comet_integration::random::Random;
 use comet_integration::wait::eventually;
 use redis::Commands as _;
 
@@ -51,4 +56,51 @@ fn a_node_that_is_told_to_shut_down_ends() {
     let mut node = Node::start();
     node.comet(&["ctl", "shutdown"]);
     eventually(Duration::from_secs(30), "the node has ended", || !node.lives());
+}
+
+/// So many clients that connect and say nothing, or those before the first that does not get through.
+fn crowd(node: &Node, count: usize) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect_timeout(&node.resp(), Duration::from_secs(10)).ok();
+    (0..count).map_while(connect).collect()
+}
+
+/// The first bytes that each is told, up to the first that is told nothing.
+fn told(crowd: &mut [TcpStream]) -> Vec<[u8; 4]> {
+    let told = crowd.iter_mut().map_while(|client| {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).ok().map(|()| bytes)
+    });
+    told.collect()
+}
+
+#[test]
+fn more_clients_than_there_are_files_neither_lock_the_operator_out_nor_stop_writes() {
+    let node = Node::builder().ulimit("-n 500").set("storage.journal_mib", 64).start();
+    let mut connection = node.connect();
+    let mut crowd = crowd(&node, 600);
+    let last = crowd.len() - 1;
+    assert_eq!(told(&mut crowd[last..]), [*b"-ERR"], "the last of {last} is refused");
+    assert!(node.comet(&["ctl", "ps"]).contains("storage"));
+    // More than the database keeps in memory, so that it has to make files.
+    let mut random = Random::new(7);
+    for number in 0..200 {
+        let noise: Vec<u8> = (0..1 << 16).flat_map(|_| random.number().to_le_bytes()).collect();
+        let () = connection.set(format!("k{number}"), noise).unwrap();
+    }
+    let figures = node.comet(&["ctl", "inspect", "reader", "--json"]);
+    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+    assert_eq!(figures["figures"][0]["Storage"]["read_only"], serde_json::Value::Null, "{figures}");
+    let stderr = node.stderr();
+    assert!(stderr.contains("may open 500 files") && stderr.contains("gateway.max_connections is 10000"), "{stderr}");
+}
+
+#[test]
+fn a_node_takes_more_clients_than_the_soft_limit_of_open_files_if_the_hard_one_lets_it() {
+    let node = Node::builder().ulimit("-Sn 256").start();
+    let mut crowd = crowd(&node, 400);
+    for client in &mut crowd {
+        client.write_all(b"PING\r\n").unwrap();
+    }
+    assert_eq!(told(&mut crowd), vec![*b"+PON"; 400]);
 }

@@ -180,7 +180,7 @@ settings! {
         allow: List = List::default();
         /// Peer ids that may not connect.
         block: List = List::default();
-        /// Connections at once; more are refused.
+        /// Connections at once; more are refused. Fewer, and the node says so, if it may not open so many files.
         max_connections: u64 = 512_u64, 4..=65_536_u64;
         /// MiB of resident memory above which no new connections are taken; 0 is no limit.
         max_memory_mib: u64 = 0_u64, 0..=1_048_576_u64;
@@ -229,7 +229,7 @@ settings! {
     gateway: Gateway {
         /// Address and port to listen on; port 0 picks a free one.
         listen: String = String::from("127.0.0.1:7379");
-        /// Connections at once; more are refused.
+        /// Connections at once; more are refused. Fewer, and the node says so, if it may not open so many files.
         max_connections: u64 = 10_000_u64, 1..=100_000_u64;
         /// Threads for connections; 0 shares the threads that host objects.
         threads: u64 = 0_u64, 0..=256_u64;

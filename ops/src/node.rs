@@ -1,5 +1,6 @@
 //! A node from its start to its end.
 
+mod files;
 mod network;
 mod pages;
 
@@ -55,7 +56,11 @@ pub fn socket(settings: &Settings, data: &Path) -> PathBuf {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let Options { settings, data, until_stdin_closes } = options;
+    let Options { mut settings, data, until_stdin_closes } = options;
+    if let Some(files) = files::raise() {
+        let threads = tree::shards(&settings) as u64 + settings.gateway.threads;
+        files::bound(&mut settings, files, threads).inspect(|less| tracing::warn!("{less}"));
+    }
     comet_storage::prepare(&data, &settings.storage)?;
     let identity = identity::load_or_make(&data)?;
     let kernel = Kernel::new(Clock::machine());

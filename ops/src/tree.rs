@@ -211,7 +211,7 @@ fn objects(settings: &Settings, aso: &aso::Service, network: Option<&routing::Se
 }
 
 /// How many shards: as configured, or one core is left to everything else.
-fn shards(settings: &Settings) -> usize {
+pub(crate) fn shards(settings: &Settings) -> usize {
     match settings.aso.shards {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() - 1).max(1),
         shards => shards as usize,

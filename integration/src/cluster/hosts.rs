@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::node::behind;
+
 /// Distinguishes those of one process.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 /// What all names begin with.
@@ -143,15 +145,9 @@ impl Host {
 
     /// The same command, on this host.
     pub fn command(&self, command: &Command) -> Command {
-        let mut moved = Command::new("ip");
-        moved.args(["netns", "exec", &self.name]).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => moved.env(name, value),
-                None => moved.env_remove(name),
-            };
-        }
-        moved
+        let mut namespace = Command::new("ip");
+        namespace.args(["netns", "exec", &self.name]);
+        behind(namespace, command)
     }
 
     /// Does something on this host, such as making a connection: a socket stays where it was made.
