@@ -23,6 +23,8 @@ use crate::connection;
 use crate::office::Office;
 use crate::socket::Socket;
 
+/// What its supervisor calls the actor.
+pub(crate) const NAME: &str = "admin";
 /// How long to wait before the next try when the system gives no connection: it is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,14 +51,14 @@ pub struct Parts {
 
 /// The child `admin` of the root: an actor on its own thread that listens at `socket`.
 pub fn child(kernel: &Kernel, settings: &settings::Admin, socket: &Path, parts: Parts) -> Child {
-    let thread = Thread::new("admin");
+    let thread = Thread::new(NAME);
     let office = Arc::new(Office { kernel: kernel.clone(), parts });
     let (path, most) = (socket.to_owned(), settings.max_connections);
     let (connections, exits) = (meter(kernel, "admin::Connection"), meter(kernel, "kernel::ChildExit"));
     let nursery = Nursery::new("admin/connection", connections, exits);
     let bound_before = AtomicBool::new(false);
     let on = thread.clone();
-    ActorSpec::new("admin", &thread, move || {
+    ActorSpec::new(NAME, &thread, move || {
         let socket = Socket::bind(&path, bound_before.load(Ordering::Relaxed))?;
         bound_before.store(true, Ordering::Relaxed);
         tracing::debug!(socket = %path.display(), "admin socket open");
@@ -67,7 +69,7 @@ pub fn child(kernel: &Kernel, settings: &settings::Admin, socket: &Path, parts: 
             nursery: nursery.clone(),
             socket: Rc::new(socket),
             closing,
-            open: 0,
+            open: Arc::default(),
             most,
             next: 0,
         })
@@ -88,7 +90,8 @@ struct Admin {
     socket: Rc<Socket>,
     /// Tells the connections, by its value or by its end, that they are to finish.
     closing: watch::Sender<bool>,
-    open: u64,
+    /// Each open connection holds it, so that it counts for as long as it lives, whatever holds the actor up.
+    open: Arc<()>,
     most: u64,
     next: u64,
 }
@@ -110,16 +113,18 @@ impl Admin {
     }
 
     fn serve(&mut self, stream: UnixStream, context: &mut Context<Self>) {
-        let full = (self.open >= self.most).then(|| {
+        let full = (Arc::strong_count(&self.open) as u64 > self.most).then(|| {
             format!(
                 "all {} connections of the admin socket are taken; end one, or raise admin.max_connections",
                 self.most
             )
         });
-        self.open += 1;
         self.next += 1;
-        let (office, closing) = (self.office.clone(), self.closing.subscribe());
-        self.nursery.spawn(context, self.next, &self.thread, move || connection::run(stream, full, office, closing));
+        let (office, closing, open) = (self.office.clone(), self.closing.subscribe(), self.open.clone());
+        self.nursery.spawn(context, self.next, &self.thread, move || async move {
+            connection::run(stream, full, office, closing).await;
+            drop(open);
+        });
     }
 }
 
@@ -136,7 +141,6 @@ impl Actor for Admin {
 
 impl Handler<ChildExit<u64>> for Admin {
     fn handle(&mut self, ended: ChildExit<u64>, _responder: Responder<()>, _context: &mut Context<Self>) {
-        self.open = self.open.checked_sub(1).expect("each connection ends once");
         if let Exit::Panicked(panic) = ended.exit {
             tracing::error!(connection = ended.name, message = panic.message, "connection panicked");
         }

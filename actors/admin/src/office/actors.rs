@@ -11,6 +11,7 @@ use comet_kernel::registry::{Action, Listing, OrderError};
 use comet_kernel::{Handle, Message};
 
 use super::Office;
+use crate::admin::NAME;
 
 /// How long an actor may take to tell about its work. Short enough for the node's answer to stay within 100 ms.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -38,6 +39,11 @@ impl Office {
         let supervisor = self.kernel.registry.find(path).is_some_and(|listing| listing.supervisor);
         if supervisor && action != Action::Restart {
             return Answer::Refused(format!("{path} is a supervisor and holds no messages; name one of its actors"));
+        }
+        if action == Action::Suspend && path.ends_with(&format!("/{NAME}")) {
+            return Answer::Refused(format!(
+                "{path} is whom the operator talks to; who holds it back could not let it go on"
+            ));
         }
         match self.kernel.clock.timeout(ORDERED, self.kernel.registry.order(path, action)).await {
             Some(Ok(())) => Answer::Done,

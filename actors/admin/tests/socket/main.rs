@@ -11,6 +11,7 @@ use comet_kernel::contract::admin::{Answer, Command, Figures, Frame, Hello, Obje
 use comet_kernel::contract::aso::{Call, Op};
 use comet_kernel::directory::Asked;
 use comet_kernel::events::{Event, Kind};
+use comet_kernel::registry::Action;
 use comet_kernel::{Clock, Request, Value, limits};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -339,6 +340,32 @@ fn connections_past_the_bound_are_refused_with_the_reason() {
         while Client::connect(&node.socket).await.is_err() {
             assert!(node.kernel.clock.now() < deadline, "the place was not given back");
         }
+    });
+}
+
+#[test]
+fn a_suspended_admin_actor_still_counts_its_connections_down() {
+    run(async {
+        let node = Node::with(Clock::machine(), 2).await;
+        node.kernel.registry.order("comet/admin", Action::Suspend).await.unwrap();
+        let deadline = node.kernel.clock.now() + Duration::from_secs(5);
+        for _ in 0..10 {
+            // A connection counts until the node has noticed that its client is gone.
+            while Client::connect(&node.socket).await.is_err() {
+                assert!(node.kernel.clock.now() < deadline, "nobody gets in any more");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_admin_actor_cannot_be_told_to_hold_back_its_own_messages() {
+    run(async {
+        let node = Node::start().await;
+        let answer = node.ask(Command::Suspend { path: path("comet/admin") }).await;
+        assert!(matches!(&answer, Answer::Refused(text) if text.contains("comet/admin")), "{answer:?}");
+        assert_eq!(node.kernel.registry.find("comet/admin").unwrap().status.to_string(), "running");
+        assert_eq!(node.ask(Command::Resume { path: path("comet/admin") }).await, Answer::Done);
     });
 }
 
