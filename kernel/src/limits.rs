@@ -43,6 +43,8 @@ pub const REPLY_BYTES: usize = VALUE_BYTES + (64 << 10);
 pub const RESP_REQUEST_BYTES: usize = VALUE_BYTES + KEY_BYTES + SCRIPT_BYTES + (64 << 10);
 /// Most words of one RESP request.
 pub const RESP_REQUEST_WORDS: usize = 1 << 16;
+/// Bytes of answers, of all RESP clients together, that may be in memory because they have not been read.
+pub const UNREAD_BYTES: usize = 256 << 20;
 /// Largest frame on the admin socket in bytes.
 pub const ADMIN_FRAME_BYTES: usize = 4 << 20;
 /// Answers in one page of a scan or list.

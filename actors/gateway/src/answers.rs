@@ -13,6 +13,8 @@ use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::gather::Gather;
 use crate::session::{Awaited, Session};
+use crate::tally::Tally;
+use crate::unread::{SMALL_ANSWER, refusal};
 
 /// Calls of one connection that may be under way before no more requests are started.
 const UNDER_WAY: usize = 1_024;
@@ -69,15 +71,22 @@ impl Answers {
         self.owed.is_empty()
     }
 
-    /// Whether another request may start, given what waits to be written: the bounds are not reached, and nothing runs
-    /// that no request may overtake.
-    pub(crate) fn have_room(&self, output: usize) -> bool {
+    /// Bytes of answers that are there, but behind one that is not.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether another request may start, given what waits to be written here and on all connections: the bounds are not
+    /// reached, and nothing runs that no request may overtake.
+    pub(crate) fn have_room(&self, output: usize, tally: &Tally) -> bool {
         let overtakes = match self.owed.back().map(|owed| &owed.answer) {
             Some(Answer::Task(_)) => false,
             Some(Answer::Gather(gather)) => gather.has_called_all(),
             _ => true,
         };
-        overtakes && self.calls < UNDER_WAY && output + self.held < OUTPUT_BYTES
+        let waiting = output + self.held;
+        let room = waiting < SMALL_ANSWER || (waiting < OUTPUT_BYTES && !tally.is_tight());
+        overtakes && self.calls < UNDER_WAY && room
     }
 
     /// When the oldest request has to be answered.
@@ -89,7 +98,7 @@ impl Answers {
     pub(crate) fn enter(&mut self, started: Started, session: &Session, output: &mut Vec<u8>) {
         let mut calls = 1;
         let answer = match started {
-            Started::Done(frame) if self.owed.is_empty() => return encoder::frame(output, &frame, session.version),
+            Started::Done(frame) if self.owed.is_empty() => return encode(output, &frame, session),
             Started::Done(frame) => return self.hold(&frame, session),
             Started::Call { awaited, finish } => Answer::Call { awaited, finish },
             Started::Gather(gather) => {
@@ -108,7 +117,7 @@ impl Answers {
         }
         if let Some(Owed { answer: Answer::Held(bytes), .. }) = self.owed.back_mut() {
             let before = bytes.len();
-            encoder::frame(bytes, frame, session.version);
+            encode(bytes, frame, session);
             self.held += bytes.len() - before;
         }
     }
@@ -121,7 +130,7 @@ impl Answers {
             let Some(owed) = self.owed.front_mut() else { break };
             match owed.poll(session, context) {
                 Poll::Pending => break,
-                Poll::Ready(Ready::Frame(frame)) => encoder::frame(output, &frame, session.version),
+                Poll::Ready(Ready::Frame(frame)) => encode(output, &frame, session),
                 Poll::Ready(Ready::Bytes(bytes)) => {
                     self.held -= bytes.len();
                     output.extend_from_slice(&bytes);
@@ -132,6 +141,18 @@ impl Answers {
             any = true;
         }
         any
+    }
+}
+
+/// Writes an answer behind what `out` holds; an error, if it is a large one and there is no room for it.
+fn encode(out: &mut Vec<u8>, frame: &Frame, session: &Session) {
+    let before = out.len();
+    encoder::frame(out, frame, session.version);
+    let size = out.len() - before;
+    if size > SMALL_ANSWER && !session.common.tally.has_room(size) {
+        out.truncate(before);
+        out.shrink_to(SMALL_ANSWER);
+        encoder::frame(out, &Frame::Error(refusal()), session.version);
     }
 }
 

@@ -26,6 +26,7 @@ use crate::frame::Frame;
 use crate::gateway::Common;
 use crate::parser::{Parser, Progress};
 use crate::session::Session;
+use crate::unread::Unread;
 use crate::words::{Words, is};
 
 /// Room for input to begin with; it doubles when a read fills it, up to the largest.
@@ -35,6 +36,10 @@ const LARGEST_READ: usize = 64 << 10;
 const ROUNDS: usize = 8;
 /// How long a connection may still take for what is under way when the node stops.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long between two looks at whether a client reads what waits for it.
+const LOOK: Duration = Duration::from_secs(10);
+/// Bytes that a client has to have read by then, if unread answers take much memory.
+const PACE: usize = 512 << 10;
 
 /// Serves a client until it goes, or the node stops.
 pub(crate) async fn run(common: Arc<Common>, id: u64, stream: std::net::TcpStream, peer: SocketAddr) {
@@ -74,6 +79,8 @@ enum End {
     Lost,
     /// The client said nothing for too long.
     Idle,
+    /// The client read too slowly while answers that nobody had read took much memory.
+    Slow,
     /// The node stops.
     Stopped,
 }
@@ -92,6 +99,12 @@ struct Connection {
     output: Vec<u8>,
     /// Bytes of the output that are written.
     written: usize,
+    /// What answers take here, for the bound of all connections together.
+    unread: Unread,
+    /// When to look whether the client reads; none while nothing waits for it.
+    look: Option<Moment>,
+    /// Bytes that it has read since the last look.
+    taken: usize,
     /// The output has been held back once, for the answers that may come in the same turn of the thread.
     held_back: bool,
     last_request: Moment,
@@ -116,6 +129,9 @@ impl Connection {
             answers: Answers::default(),
             output: Vec::new(),
             written: 0,
+            unread: Unread::new(&common.tally),
+            look: None,
+            taken: 0,
             held_back: false,
             last_request: session.now,
             session,
@@ -130,7 +146,10 @@ impl Connection {
 
     /// Does what can be done now; how the connection ended, if it did.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        match self.work(context) {
+        let worked = self.work(context);
+        let output = if self.output.is_empty() { 0 } else { self.output.capacity() };
+        self.unread.hold(output + self.answers.held());
+        match worked {
             Ok(()) => Poll::Pending,
             Err(end) => Poll::Ready(end),
         }
@@ -162,7 +181,7 @@ impl Connection {
     /// Reads what is there. Whether there was anything.
     fn read(&mut self, context: &mut Context<'_>) -> Result<bool, End> {
         let unparsed = self.input.len() < limits::RESP_REQUEST_BYTES + LARGEST_READ;
-        if self.session.closing || self.input_ended || !unparsed || !self.answers.have_room(self.output.len()) {
+        if self.session.closing || self.input_ended || !unparsed || !self.has_room() {
             return Ok(false);
         }
         self.input.reserve(self.room);
@@ -184,7 +203,7 @@ impl Connection {
     /// Starts every request that is there, as far as there is room. Whether there was any.
     fn start(&mut self, context: &mut Context<'_>) -> bool {
         let mut started = 0;
-        while !self.session.closing && self.answers.have_room(self.output.len()) {
+        while !self.session.closing && self.has_room() {
             match self.parser.advance(&mut self.input, self.session.login.is_none()) {
                 Ok(Progress::Complete) => {}
                 Ok(Progress::Incomplete) => {
@@ -236,6 +255,11 @@ impl Connection {
         true
     }
 
+    /// Whether another request may start.
+    fn has_room(&self) -> bool {
+        self.answers.have_room(self.output.len(), &self.session.common.tally)
+    }
+
     fn answer(&mut self, started: Started) {
         self.answers.enter(started, &self.session, &mut self.output);
     }
@@ -255,7 +279,10 @@ impl Connection {
             match Pin::new(&mut self.stream).poll_write(context, &self.output[self.written..]) {
                 Poll::Pending => return Ok(self.written > before),
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::Lost),
-                Poll::Ready(Ok(bytes)) => self.written += bytes,
+                Poll::Ready(Ok(bytes)) => {
+                    self.written += bytes;
+                    self.taken += bytes;
+                }
             }
         }
         if self.output.is_empty() {
@@ -265,6 +292,7 @@ impl Connection {
         self.output.clear();
         self.output.shrink_to(LARGEST_READ);
         self.written = 0;
+        self.look = None;
         Ok(true)
     }
 
@@ -278,6 +306,9 @@ impl Connection {
         self.heed_stop(context);
         if self.drain_until.is_some() && self.answers.is_empty() && self.output.is_empty() {
             return Err(End::Stopped);
+        }
+        if self.look.is_none() && !self.output.is_empty() {
+            self.look_later();
         }
         while let Some(due) = self.due() {
             if due <= self.session.now {
@@ -311,14 +342,24 @@ impl Connection {
         let idle = self.session.common.settings.idle_seconds;
         let idle = (idle > 0).then(|| self.last_request + Duration::from_secs(idle));
         let due = self.answers.due().or(idle);
-        self.drain_until.into_iter().chain(due).min()
+        self.drain_until.into_iter().chain(due).chain(self.look).min()
     }
 
-    fn end_of_patience(&self, context: &mut Context<'_>) -> Result<(), End> {
+    fn look_later(&mut self) {
+        self.look = Some(self.session.now + LOOK);
+        self.taken = 0;
+    }
+
+    fn end_of_patience(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         if self.drain_until.is_some_and(|until| until <= self.session.now) {
             return Err(End::Stopped);
         }
-        if self.answers.is_empty() {
+        if self.look.is_some_and(|look| look <= self.session.now) {
+            if self.taken < PACE && self.session.common.tally.is_tight() {
+                return Err(End::Slow);
+            }
+            self.look_later();
+        } else if self.answers.is_empty() {
             return Err(End::Idle);
         }
         // The next round answers what is overdue.

@@ -13,6 +13,7 @@ use crate::answers::Started;
 use crate::error_line::ErrorLine;
 use crate::frame::{Frame, Outcome};
 use crate::session::{Begun, Session};
+use crate::unread::{SMALL_ANSWER, Unread, refusal};
 
 /// Objects called at a time.
 const WINDOW: usize = 256;
@@ -26,6 +27,7 @@ pub(crate) struct Gather {
     under_way: VecDeque<Begun>,
     outcomes: Vec<Outcome>,
     bytes: usize,
+    unread: Unread,
     finish: fn(Vec<Outcome>, UnixMillis) -> Frame,
 }
 
@@ -43,6 +45,7 @@ impl Gather {
             rest: calls.into_iter(),
             under_way: VecDeque::new(),
             bytes: 0,
+            unread: Unread::new(&session.common.tally),
             finish,
         };
         gather.fill(session);
@@ -72,16 +75,26 @@ impl Gather {
                     }
                 },
             };
-            self.bytes += outcome.as_ref().map_or(0, size);
+            let grown = outcome.as_ref().map_or(0, size);
+            self.bytes += grown;
             if self.bytes > ANSWER_BYTES {
                 self.give_up(session);
                 return Poll::Ready(Frame::Error(ErrorLine::new(format!(
                     "TOOBIG the answer has more than {ANSWER_BYTES} bytes; ask for fewer keys at once"
                 ))));
             }
+            if self.bytes > SMALL_ANSWER {
+                if !session.common.tally.has_room(grown) {
+                    self.give_up(session);
+                    return Poll::Ready(Frame::Error(refusal()));
+                }
+                self.unread.hold(self.bytes);
+            }
             self.outcomes.push(outcome);
             self.fill(session);
         }
+        // It is counted with the connection's output from here on.
+        self.unread.hold(0);
         Poll::Ready((self.finish)(std::mem::take(&mut self.outcomes), session.unix))
     }
 

@@ -14,7 +14,7 @@
 //! | bytes | `parser`, `inline`, `encoder` |
 //! | what is said | `words`, `command` and its families, `frame`, `error_line` |
 //! | who says it | `session`, `users`, `allowance` |
-//! | what is under way | `answers`, `gather`, `unanswered` |
+//! | what is under way | `answers`, `gather`, `unanswered`, `unread` |
 //! | listing keys | `cursors` |
 
 mod allowance;
@@ -33,6 +33,7 @@ mod parser;
 mod session;
 mod tally;
 mod unanswered;
+mod unread;
 mod users;
 mod words;
 

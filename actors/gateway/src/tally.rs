@@ -11,6 +11,8 @@ pub(crate) struct Tally {
     open: AtomicUsize,
     emptied: Notify,
     ids: AtomicU64,
+    /// Bytes of answers that are in memory and not written.
+    pub(crate) unread: AtomicUsize,
     /// Connections accepted.
     pub(crate) accepted: AtomicU64,
     /// Connections refused because there were too many.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use comet_kernel::registry::Action;
 use comet_kernel::{Clock, UnixMillis};
 
-use crate::fake::Node;
+use tokio::io::AsyncReadExt as _;
+
+use crate::fake::{Client, Node};
 
 #[actix::test]
 async fn requests_sent_at_once_behave_as_if_each_came_after_the_other() {
@@ -75,6 +77,94 @@ async fn a_client_that_reads_nothing_is_not_read_from_either() {
         client.expect(&format!("$1048576\r\n{value}\r\n")).await;
     }
     drop(client);
+    node.stop().await;
+}
+
+/// Stores a MiB under `k`.
+async fn store_a_mebibyte(node: &Node, clock: &Clock) {
+    let mut client = node.client().await;
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{}\r\n", "v".repeat(1 << 20))).await;
+    let stored = client.expect("+OK\r\n");
+    tokio::pin!(stored);
+    while tokio::time::timeout(Duration::from_millis(1), &mut stored).await.is_err() {
+        clock.advance(Duration::from_millis(1));
+    }
+}
+
+/// So many clients that ask for 63 MiB each and read nothing of that but the first byte.
+async fn greedy(node: &Node, count: usize) -> (Vec<Client>, String) {
+    let (mut clients, mut first) = (Vec::new(), String::new());
+    for _ in 0..count {
+        let mut client = node.client().await;
+        client.send(format!("MGET{}\r\n", " k".repeat(63))).await;
+        let byte = tokio::time::timeout(Duration::from_secs(20), client.0.read_u8()).await;
+        first.push(byte.expect("an answer comes in time").expect("it is not closed").into());
+        clients.push(client);
+    }
+    (clients, first)
+}
+
+#[actix::test]
+async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_whoever_asks_for_them() {
+    let clock = Clock::manual(UnixMillis(1_000_000));
+    let node = Node::try_start(clock.clone(), |_| ()).await.expect("starts");
+    store_a_mebibyte(&node, &clock).await;
+    let (mut clients, answers) = greedy(&node, 12).await;
+    let served = answers.matches('*').count();
+    assert!((2..=4).contains(&served) && answers.matches('-').count() == 12 - served, "{answers}");
+    let refusal = "UNAVAILABLE answers that clients have not read yet take up 256 MiB of memory, which is all they may";
+    clients[11].expect(&refusal[..60]).await;
+    // Whoever asks for little, and reads, is served all the same.
+    let mut honest = node.client().await;
+    for _ in 0..100 {
+        honest.says("STRLEN k", ":1048576\r\n").await;
+    }
+    // What is read makes room.
+    let rest = 63 * (b"$1048576\r\n".len() + (1 << 20) + 2) + b"63\r\n".len();
+    for (client, _) in clients.iter_mut().zip(answers.chars()).filter(|(_, first)| *first == '*') {
+        let mut bytes = vec![0; rest];
+        client.0.read_exact(&mut bytes).await.expect("all of it comes");
+        assert!(bytes.ends_with(b"v\r\n"));
+    }
+    let (_, again) = greedy(&node, 1).await;
+    assert_eq!(again, "*");
+    node.stop().await;
+}
+
+#[actix::test]
+async fn clients_that_do_not_read_are_closed_when_unread_answers_take_much_memory_and_not_before() {
+    let clock = Clock::manual(UnixMillis(1_000_000));
+    let node = Node::try_start(clock.clone(), |_| ()).await.expect("starts");
+    store_a_mebibyte(&node, &clock).await;
+    let (mut patient, _) = greedy(&node, 1).await;
+    let mut other = node.client().await;
+    for _ in 0..10 {
+        other.says("PING", "+PONG\r\n").await;
+        clock.advance(Duration::from_secs(10));
+    }
+    let (mut more, answers) = greedy(&node, 8).await;
+    assert!(answers.contains('-'), "{answers}");
+    // Each is looked at once more than ten seconds later.
+    let deadline = Clock::machine().now() + Duration::from_secs(20);
+    loop {
+        clock.advance(Duration::from_secs(11));
+        let (mut late, again) = greedy(&node, 1).await;
+        if again == "*" {
+            drop(late.pop());
+            break;
+        }
+        assert!(Clock::machine().now() < deadline, "there is no room again");
+    }
+    let whole = 63 * (1 << 20);
+    let mut closed = 0;
+    for client in patient.iter_mut().chain(&mut more) {
+        let mut bytes = Vec::new();
+        // One whose answer was refused is still open, and says nothing more.
+        let rest = tokio::time::timeout(Duration::from_millis(500), client.0.read_to_end(&mut bytes)).await;
+        closed += usize::from(rest.is_ok() && bytes.len() < whole);
+    }
+    assert!(closed >= 2, "{closed} were closed");
+    other.says("PING", "+PONG\r\n").await;
     node.stop().await;
 }
 
