@@ -73,7 +73,8 @@ impl std::fmt::Display for Status {
 pub(crate) struct Order {
     pub(crate) path: Arc<str>,
     pub(crate) action: Action,
-    pub(crate) done: Responder<()>,
+    /// The error says why what was stopped does not run again.
+    pub(crate) done: Responder<Result<(), String>>,
 }
 
 /// What can be done to an actor.
@@ -99,6 +100,17 @@ pub enum OrderError {
     /// The supervisor has too many orders waiting, or has ended.
     #[error("the supervisor of {0} takes no orders now; try again")]
     Unavailable(String),
+    /// It was stopped, and it, or what was to be started with it, did not start again. Its supervisor goes on trying, as
+    /// after any failure.
+    #[error(
+        "{path} was stopped, and then {reason}; its supervisor tries again, and `comet ctl tree` shows how that goes"
+    )]
+    NotStarted {
+        /// Who was to be restarted.
+        path: String,
+        /// What did not start, and why.
+        reason: String,
+    },
 }
 
 /// What the registry shows of one actor.
@@ -148,7 +160,8 @@ impl Registry {
         let order = Order { path: entry.path.clone(), action, done };
         let unavailable = || OrderError::Unavailable(path.to_owned());
         control.try_send(order).map_err(|_| unavailable())?;
-        pending.await.map_err(|_| unavailable())
+        let carried_out = pending.await.map_err(|_| unavailable())?;
+        carried_out.map_err(|reason| OrderError::NotStarted { path: path.to_owned(), reason })
     }
 
     pub(crate) fn enter(

@@ -254,21 +254,28 @@ impl Supervisor {
     async fn obey(&mut self, order: Order) -> Result<(), End> {
         let found = self.slots.iter().position(|slot| slot.entry.path == order.path);
         let index = found.expect("orders about a child come to its supervisor");
-        match order.action {
-            Action::Restart => {
-                let affected = self.spec.strategy.affected(index, self.slots.len());
-                self.stop_range(affected.clone()).await;
-                for other in self.returning(index, affected) {
-                    if let Err(reason) = self.start(other).await {
-                        self.child_ended(other, Exit::NotStarted(reason)).await?;
-                        break;
-                    }
-                }
+        let carried_out = match order.action {
+            Action::Restart => self.restart(index).await,
+            Action::Suspend | Action::Resume => {
+                self.suspend(index, order.action == Action::Suspend);
+                Ok(())
             }
-            Action::Suspend => self.suspend(index, true),
-            Action::Resume => self.suspend(index, false),
+        };
+        let Err((failed, reason)) = carried_out else {
+            order.done.answer(Ok(()));
+            return Ok(());
+        };
+        order.done.answer(Err(format!("{} did not start: {reason}", self.slots[failed].entry.path)));
+        self.child_ended(failed, Exit::NotStarted(reason)).await
+    }
+
+    /// Stops a child and those that its failure would stop, and starts them again. The first that did not start, and why.
+    async fn restart(&mut self, index: usize) -> Result<(), (usize, String)> {
+        let affected = self.spec.strategy.affected(index, self.slots.len());
+        self.stop_range(affected.clone()).await;
+        for other in self.returning(index, affected) {
+            self.start(other).await.map_err(|reason| (other, reason))?;
         }
-        order.done.answer(());
         Ok(())
     }
 

@@ -63,6 +63,29 @@ async fn a_panic_while_it_stops_gives_a_fresh_actor() {
 }
 
 #[actix::test]
+async fn a_restart_after_which_nothing_runs_is_answered_with_the_reason() {
+    let (stage, role, tree) = tree_of_one().await;
+    role.habits().fails_in_factory = 1;
+    let error = stage.kernel.registry.order("root/a", Action::Restart).await.expect_err("nothing was started");
+    let text = error.to_string();
+    assert!(text.contains("root/a") && text.contains("nothing to make it from"), "{text}");
+    assert_eq!(role.count().await, 1, "the supervisor tries again by itself");
+    drop(tree);
+}
+
+#[actix::test]
+async fn a_restart_that_is_too_much_for_its_supervisor_is_answered_with_the_reason_too() {
+    let stage = Stage::on_machine_time();
+    let Role { spec, played: role } = stage.role("a", &Thread::new("a"));
+    let root = patient("root", Strategy::OneForOne).intensity(0, Duration::from_secs(60)).child(spec);
+    let tree = root.start(&stage.kernel).await.expect("it starts");
+    role.habits().fails_in_factory = 1;
+    let error = stage.kernel.registry.order("root/a", Action::Restart).await.expect_err("nothing was started");
+    assert!(error.to_string().contains("nothing to make it from"), "{error}");
+    assert!(!tree.ended().await.is_normal());
+}
+
+#[actix::test]
 async fn a_report_names_what_the_panic_said_and_where() {
     let (stage, role, tree) = tree_of_one().await;
     let mut events = stage.kernel.events.follow();

@@ -48,7 +48,9 @@ impl Office {
         match self.kernel.clock.timeout(ORDERED, self.kernel.registry.order(path, action)).await {
             Some(Ok(())) => Answer::Done,
             Some(Err(error @ (OrderError::NoSuchActor(_) | OrderError::Root(_)))) => Answer::Refused(error.to_string()),
-            Some(Err(error @ OrderError::Unavailable(_))) => Answer::Unavailable(error.to_string()),
+            Some(Err(error @ (OrderError::Unavailable(_) | OrderError::NotStarted { .. }))) => {
+                Answer::Unavailable(error.to_string())
+            }
             None => Answer::Unavailable(format!(
                 "the supervisor of {path} is not done after {} s; `comet ctl tree` shows how far it is",
                 ORDERED.as_secs()

@@ -3,6 +3,7 @@
 
 mod node;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use comet_admin::{Client, ClientError};
@@ -366,6 +367,16 @@ fn the_admin_actor_cannot_be_told_to_hold_back_its_own_messages() {
         assert!(matches!(&answer, Answer::Refused(text) if text.contains("comet/admin")), "{answer:?}");
         assert_eq!(node.kernel.registry.find("comet/admin").unwrap().status.to_string(), "running");
         assert_eq!(node.ask(Command::Resume { path: path("comet/admin") }).await, Answer::Done);
+    });
+}
+
+#[test]
+fn a_restart_after_which_nothing_runs_is_unavailable_with_the_reason() {
+    run(async {
+        let node = Node::start().await;
+        node.library_fails.store(true, Ordering::Relaxed);
+        let answer = node.ask(Command::Restart { path: path("comet/library") }).await;
+        assert!(matches!(&answer, Answer::Unavailable(text) if text.contains("no shelf")), "{answer:?}");
     });
 }
 

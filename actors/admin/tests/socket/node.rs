@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Node {
     pub aso: aso::Service,
     pub block: Block,
     pub shutdown: Arc<Notify>,
+    /// Whether the library's next lives do not begin.
+    pub library_fails: Arc<AtomicBool>,
     pub socket: PathBuf,
     pub tree: Tree,
     _folder: tempfile::TempDir,
@@ -61,17 +64,18 @@ impl Node {
         let network = routing::Service::vacant(&kernel.clock);
         parts.network = networked.then(|| network.clone());
         let (aso, shutdown, block) = (parts.aso.clone(), parts.shutdown.clone(), Block::default());
+        let library_fails = Arc::<AtomicBool>::default();
         let settings = comet_kernel::settings::Admin { max_connections, ..Settings::default().admin };
         let tree = Spec::new("comet", Strategy::RestForOne)
             .child(fake_storage(&parts))
             .child(fake_shard(&parts, &block))
-            .child(fake_library(&parts))
+            .child(fake_library(&parts, library_fails.clone()))
             .child(fake_routing(&network))
             .child(child(&kernel, &settings, &socket, parts))
             .start(&kernel)
             .await
             .unwrap();
-        Node { kernel, aso, block, shutdown, socket, tree, _folder: folder }
+        Node { kernel, aso, block, shutdown, library_fails, socket, tree, _folder: folder }
     }
 
     pub async fn client(&self) -> Client {
@@ -260,8 +264,10 @@ routing! {
 #[derive(Default)]
 struct FakeLibrary(HashMap<Arc<str>, Arc<str>>);
 
-fn fake_library(parts: &Parts) -> ActorSpec<FakeLibrary> {
-    let spec = ActorSpec::new("library", &Thread::new("library"), || Ok(FakeLibrary::default()));
+fn fake_library(parts: &Parts, fails: Arc<AtomicBool>) -> ActorSpec<FakeLibrary> {
+    let spec = ActorSpec::new("library", &Thread::new("library"), move || {
+        if fails.load(Ordering::Relaxed) { Err("no shelf".to_owned()) } else { Ok(FakeLibrary::default()) }
+    });
     let aso = &parts.aso;
     spec.serves(&aso.load_script)
         .serves(&aso.list_scripts)
