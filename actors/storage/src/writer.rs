@@ -229,8 +229,16 @@ impl Writer {
 
     /// Makes the store writable again if it can be.
     fn retry(&mut self, context: &mut Context<Self>) {
+        if !self.shared.is_present(self.life) {
+            return;
+        }
         let undo = self.trouble.as_mut().and_then(|trouble| trouble.undo.take());
-        match self.recover(undo.as_ref()) {
+        let recovered = self.recover(undo.as_ref());
+        if !self.shared.is_present(self.life) {
+            // It took too long; the store, and what is said of it, are its successor's now.
+            return;
+        }
+        match recovered {
             Ok(()) => {
                 self.trouble = None;
                 self.shared.set_read_only(None);

@@ -25,6 +25,8 @@ pub(crate) struct Disk {
     pub(crate) holds: AtomicBool,
     /// Until this is set.
     pub(crate) released: AtomicBool,
+    /// It has gone on, and knows how much is free.
+    pub(crate) went_on: AtomicBool,
 }
 
 impl Space for Disk {
@@ -34,7 +36,9 @@ impl Space for Disk {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(!self.breaks.swap(false, Ordering::SeqCst), "the disk breaks");
-        Ok(self.free.load(Ordering::SeqCst))
+        let free = self.free.load(Ordering::SeqCst);
+        self.went_on.fetch_or(held, Ordering::SeqCst);
+        Ok(free)
     }
 }
 
@@ -62,6 +66,7 @@ impl Node {
             breaks: false.into(),
             holds: false.into(),
             released: false.into(),
+            went_on: false.into(),
         });
         let events = kernel.events.follow();
         let spec = comet_storage::spec_on(&kernel, settings, directory, &service, disk.clone());

@@ -173,6 +173,65 @@ async fn a_writer_that_was_given_up_as_stuck_can_neither_write_nor_shut_the_gate
     node.stop().await;
 }
 
+/// Has the writer hang while it looks whether there is room again, until it is given up and a successor writes.
+async fn hang_in_a_retry(node: &mut Node, clock: &Clock) {
+    node.disk.free.store(10 << 20, Ordering::SeqCst);
+    clock.advance(Duration::from_millis(150));
+    node.put("a", plain("refused"), None).await.expect_err("no room");
+    node.disk.holds.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(1));
+    until("the look", async || !node.disk.holds.load(Ordering::SeqCst)).await;
+    node.disk.free.store(1 << 40, Ordering::SeqCst);
+    until("giving up", async || {
+        clock.advance(Duration::from_millis(500));
+        node.events.try_recv().is_ok_and(|event| event.text.contains("no progress"))
+    })
+    .await;
+    until("a successor", async || {
+        clock.advance(Duration::from_millis(500));
+        matches!(node.service.write.call(write("b", Some(plain("after")), None)).await, Ok(Ok(())))
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_writer_that_was_given_up_as_stuck_does_not_say_that_the_store_of_its_successor_is_read_only() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let mut node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    hang_in_a_retry(&mut node, &clock).await;
+    node.disk.free.store(10 << 20, Ordering::SeqCst);
+    node.disk.released.store(true, Ordering::SeqCst);
+    until("it goes on", async || node.disk.went_on.load(Ordering::SeqCst)).await;
+    node.disk.free.store(1 << 40, Ordering::SeqCst);
+    for n in 0..20 {
+        node.put(&format!("c{n}"), plain("after"), None).await.expect("written");
+        assert_eq!(node.status().await.read_only, None);
+    }
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_writer_that_was_given_up_as_stuck_does_not_open_the_gate_of_its_successor() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let mut node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    hang_in_a_retry(&mut node, &clock).await;
+    node.disk.free.store(10 << 20, Ordering::SeqCst);
+    clock.advance(Duration::from_millis(150));
+    node.put("c", plain("refused"), None).await.expect_err("no room");
+    node.disk.free.store(1 << 40, Ordering::SeqCst);
+    node.disk.released.store(true, Ordering::SeqCst);
+    until("it goes on", async || node.disk.went_on.load(Ordering::SeqCst)).await;
+    for _ in 0..200 {
+        assert!(node.get("b").await.expect("readable").is_some());
+        assert!(node.service.gate.is_shut(), "the second of the successor is not over");
+    }
+    clock.advance(Duration::from_millis(1_100));
+    until("the gate's opening", async || !node.service.gate.is_shut()).await;
+    node.stop().await;
+}
+
 #[actix::test]
 async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be() {
     let folder = folder();
