@@ -104,3 +104,12 @@ fn a_node_takes_more_clients_than_the_soft_limit_of_open_files_if_the_hard_one_l
     }
     assert_eq!(told(&mut crowd), vec![*b"+PON"; 400]);
 }
+
+#[test]
+fn a_node_that_serves_everyone_says_so() {
+    let node = Node::builder().set("gateway.listen", "0.0.0.0:0").start();
+    let stderr = node.stderr();
+    assert!(stderr.contains("WARN") && stderr.contains("gateway.users is empty"), "{stderr}");
+    let stderr = Node::start().stderr();
+    assert!(!stderr.contains("gateway.users"), "{stderr}");
+}

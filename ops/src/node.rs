@@ -55,12 +55,25 @@ pub fn socket(settings: &Settings, data: &Path) -> PathBuf {
     }
 }
 
+/// What there is to say if whoever reaches the machine is served.
+fn open_to_everyone(settings: &Settings) -> Option<String> {
+    let listen: SocketAddr = settings.gateway.listen.parse().ok()?;
+    let open = settings.gateway.users.is_empty() && !listen.ip().to_canonical().is_loopback();
+    open.then(|| {
+        format!(
+            "gateway.listen is {listen} and gateway.users is empty: whoever reaches that address reads, replaces and \
+             removes every object without a password; name users in the configuration, or listen on 127.0.0.1"
+        )
+    })
+}
+
 async fn serve(options: Options) -> anyhow::Result<()> {
     let Options { mut settings, data, until_stdin_closes } = options;
     if let Some(files) = files::raise() {
         let threads = tree::shards(&settings) as u64 + settings.gateway.threads;
         files::bound(&mut settings, files, threads).inspect(|less| tracing::warn!("{less}"));
     }
+    open_to_everyone(&settings).inspect(|danger| tracing::warn!("{danger}"));
     comet_storage::prepare(&data, &settings.storage)?;
     let identity = identity::load_or_make(&data)?;
     let kernel = Kernel::new(Clock::machine());
@@ -155,5 +168,30 @@ impl Words {
             _ = self.terminate.recv() => {}
             () = self.parent_gone.notified() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comet_kernel::settings::User;
+
+    #[test]
+    fn a_node_without_users_says_so_if_it_listens_to_more_than_its_own_machine() {
+        let mut settings = Settings::default();
+        let mut warned = |listen: &str| {
+            listen.clone_into(&mut settings.gateway.listen);
+            open_to_everyone(&settings).is_some_and(|warning| warning.contains(listen))
+        };
+        for listen in ["0.0.0.0:7379", "[::]:7379", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(warned(listen), "{listen}");
+        }
+        for listen in ["127.0.0.1:7379", "[::1]:7379", "127.1.2.3:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!warned(listen), "{listen}");
+        }
+        let user = User { name: "ann".to_owned(), password_sha256: "0".repeat(64), operator: false };
+        settings.gateway.users.push(user);
+        "0.0.0.0:7379".clone_into(&mut settings.gateway.listen);
+        assert_eq!(open_to_everyone(&settings), None);
     }
 }
