@@ -360,6 +360,12 @@ impl Settings {
             if user.name.is_empty() {
                 return Err(malformed("name must not be empty"));
             }
+            if self.gateway.users[..number].iter().any(|other| other.name == user.name) {
+                return Err(malformed(&format!(
+                    "a user before it is called {:?} too; each needs a name of its own",
+                    user.name
+                )));
+            }
         }
         for (number, publisher) in self.aso.publishers.iter().enumerate() {
             if NodeId::from_text(publisher).public_key().is_none() {

@@ -75,3 +75,13 @@ fn a_misspelt_variable_of_the_environment_is_refused() {
     let error = Settings::layered(None, environment, &[]).expect_err("unknown").to_string();
     assert!(error.contains("environment") && error.contains("cpu"), "{error}");
 }
+
+#[test]
+fn two_users_of_one_name_are_refused() {
+    let user = |name: &str, digit: &str| {
+        format!("[[gateway.users]]\nname = \"{name}\"\npassword_sha256 = \"{}\"\n", digit.repeat(64))
+    };
+    let error = from_text(&(user("ann", "a") + &user("bob", "b") + &user("ann", "c"))).expect_err("twice").to_string();
+    assert!(error.contains("gateway.users[2]") && error.contains("\"ann\""), "{error}");
+    assert!(from_text(&(user("ann", "a") + &user("Ann", "a"))).is_ok());
+}
