@@ -332,7 +332,6 @@ impl Settings {
             let environment = config::Environment::with_prefix("COMET")
                 .prefix_separator("_")
                 .separator("__")
-                .try_parsing(true)
                 .source(Some(environment));
             let base = config::Config::try_from(&settings).map_err(|error| unreadable("defaults", &error))?;
             let mut builder = config::Config::builder().add_source(base).add_source(environment);

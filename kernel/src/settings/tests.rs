@@ -85,3 +85,24 @@ fn two_users_of_one_name_are_refused() {
     assert!(error.contains("gateway.users[2]") && error.contains("\"ann\""), "{error}");
     assert!(from_text(&(user("ann", "a") + &user("Ann", "a"))).is_ok());
 }
+
+#[test]
+fn texts_of_the_environment_stay_as_they_are_written() {
+    let environment = HashMap::from([
+        ("COMET_NETWORK__KEY_FILE".to_owned(), "007".to_owned()),
+        ("COMET_SCRIPTS__DIR".to_owned(), "1e3".to_owned()),
+        ("COMET_ADMIN__SOCKET".to_owned(), "true".to_owned()),
+        ("COMET_NETWORK__MDNS".to_owned(), "true".to_owned()),
+        ("COMET_NETWORK__GROUP_PRIVATE".to_owned(), "false".to_owned()),
+        ("COMET_NETWORK__ALLOW".to_owned(), "1,02".to_owned()),
+        ("COMET_STORAGE__CACHE_MIB".to_owned(), "64".to_owned()),
+    ]);
+    let settings = Settings::layered(None, environment, &[]).expect("well-formed");
+    let texts = (&*settings.network.key_file, &*settings.scripts.dir, &*settings.admin.socket);
+    assert_eq!(texts, ("007", "1e3", "true"));
+    assert_eq!((settings.network.mdns, settings.network.group_private, settings.storage.cache_mib), (true, false, 64));
+    assert_eq!(*settings.network.allow, ["1", "02"]);
+    let wrong = HashMap::from([("COMET_NETWORK__MDNS".to_owned(), "2".to_owned())]);
+    let error = Settings::layered(None, wrong, &[]).expect_err("neither true nor false").to_string();
+    assert!(error.contains("network.mdns"), "{error}");
+}
