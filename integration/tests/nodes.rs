@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps in vain fails, as it should")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::time::Duration;
 
-use comet_integration::node::Node;
+use comet_integration::node::{Node, comet};
 use comet_integration::random::Random;
 use comet_integration::wait::eventually;
 use redis::Commands as _;
@@ -112,4 +113,26 @@ fn a_node_that_serves_everyone_says_so() {
     assert!(stderr.contains("WARN") && stderr.contains("gateway.users is empty"), "{stderr}");
     let stderr = Node::start().stderr();
     assert!(!stderr.contains("gateway.users"), "{stderr}");
+}
+
+#[test]
+fn a_program_is_told_in_one_document_where_a_node_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = comet();
+    command.args(["--json", "node", "--until-stdin-closes", "--resp", "127.0.0.1:0", "--p2p", "/ip4/127.0.0.1/tcp/0"]);
+    command.arg("--data").arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    drop(child.stdin.take());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    let place: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    assert_eq!(rest, "");
+    assert_eq!(place["data"], folder.path().to_str().unwrap());
+    assert_eq!(place["socket"], folder.path().join("admin.sock").to_str().unwrap());
+    assert!(place["joins_at"][0].as_str().unwrap().starts_with("/ip4/127.0.0.1/tcp/"), "{place}");
+    assert!(place["resp"].as_str().unwrap().starts_with("127.0.0.1:"), "{place}");
 }

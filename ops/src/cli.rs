@@ -82,7 +82,7 @@ impl Cli {
     fn run(self) -> Result<(), Failure> {
         let mut output = Output::stdout(self.json);
         match self.command {
-            Command::Node(args) => node::run(args),
+            Command::Node(args) => node::run(args, self.json),
             Command::Config if self.json => output.json(&Settings::default()),
             Command::Config => output.text(&Settings::annotated()),
             Command::Put(put) => value::put(put, &mut output),

@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use comet_kernel::contract::routing;
 use comet_kernel::exit::Exit;
 use comet_kernel::{Clock, Kernel, Settings};
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tracing_subscriber::EnvFilter;
@@ -30,6 +31,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Whether the end of standard input lets the node finish its work and end: its parent has gone.
     pub until_stdin_closes: bool,
+    /// Whether a program reads where the node serves.
+    pub json: bool,
 }
 
 /// Runs a node until it is told to stop or cannot go on.
@@ -68,7 +71,7 @@ fn open_to_everyone(settings: &Settings) -> Option<String> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let Options { mut settings, data, until_stdin_closes } = options;
+    let Options { mut settings, data, until_stdin_closes, json } = options;
     if let Some(files) = files::raise() {
         let threads = tree::shards(&settings) as u64 + settings.gateway.threads;
         files::bound(&mut settings, files, threads).inspect(|less| tracing::warn!("{less}"));
@@ -89,7 +92,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         exit = node.tree.failed() => return Err(anyhow!("the node cannot go on: {exit}")),
         () = shutdown.notified() => {}
         () = words.stop() => {}
-        served = open(&kernel, &settings, &data, &node.resp, node.network.as_ref()) => served?,
+        served = open(&kernel, &settings, node.network.as_ref(), |listening| {
+            let place = Place { data: &data, socket: &socket(&settings, &data), joins_at: listening, resp: node.resp };
+            if json { place.document() } else { place.lines() }
+        }) => served?,
     }
     tracing::info!("stopping");
     tokio::select! {
@@ -102,31 +108,47 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until the node has joined its network, if it has one, says where it serves, and stays.
+/// Waits until the node has joined its network, if it has one, has it said where the node serves, and stays.
 async fn open(
     kernel: &Kernel,
     settings: &Settings,
-    data: &Path,
-    resp: &SocketAddr,
     network: Option<&routing::Service>,
+    announce: impl FnOnce(&[String]) -> String,
 ) -> anyhow::Result<()> {
     let listening = match network {
         Some(network) => network::join(kernel, settings, network).await.listening,
         None => Vec::new(),
     };
-    announce(settings, data, resp, &listening)?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", announce(&listening))?;
+    stdout.flush()?;
+    drop(stdout);
     std::future::pending().await
 }
 
-/// Says where the node serves. The address is the last word, for whoever starts nodes on free ports.
-fn announce(settings: &Settings, data: &Path, resp: &SocketAddr, listening: &[String]) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "data in {}, admin socket {}", data.display(), socket(settings, data).display())?;
-    for address in listening {
-        writeln!(stdout, "joins at {address}")?;
+/// Where a node serves.
+#[derive(Debug)]
+struct Place<'a> {
+    data: &'a Path,
+    socket: &'a Path,
+    joins_at: &'a [String],
+    resp: SocketAddr,
+}
+
+impl Place<'_> {
+    /// For people. The address is the last word, for whoever starts nodes on free ports.
+    fn lines(&self) -> String {
+        let mut lines = vec![format!("data in {}, admin socket {}", self.data.display(), self.socket.display())];
+        lines.extend(self.joins_at.iter().map(|address| format!("joins at {address}")));
+        lines.push(format!("serving on {}", self.resp));
+        lines.join("\n")
     }
-    writeln!(stdout, "serving on {resp}")?;
-    Ok(stdout.flush()?)
+
+    /// For programs: one document on one line.
+    fn document(&self) -> String {
+        let (data, socket) = (self.data.to_string_lossy(), self.socket.to_string_lossy());
+        json!({ "data": data, "socket": socket, "joins_at": self.joins_at, "resp": self.resp }).to_string()
+    }
 }
 
 /// Hands over what others need, and stops every actor.

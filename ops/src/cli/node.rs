@@ -39,7 +39,7 @@ pub(super) struct Args {
 }
 
 /// Runs a node until it is told to stop.
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args, json: bool) -> Result<(), Failure> {
     let mut assignments = args.set;
     if let Some(address) = args.resp {
         assignments.push(Assignment { field: "gateway.listen".to_owned(), value: address.to_string() });
@@ -51,7 +51,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
     let settings = config::load(args.config.as_deref(), std::env::vars_os(), &assignments)
         .map_err(|error| Failure::Usage(error.to_string()))?;
-    let options = Options { settings, data: args.data, until_stdin_closes: args.until_stdin_closes };
+    let options = Options { settings, data: args.data, until_stdin_closes: args.until_stdin_closes, json };
     node::run(options).map_err(|error| match error.downcast_ref::<ConfigError>() {
         Some(wrong) => Failure::Usage(wrong.to_string()),
         None => Failure::Refused(format!("{error:#}")),
