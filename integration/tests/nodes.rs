@@ -136,3 +136,19 @@ fn a_program_is_told_in_one_document_where_a_node_serves() {
     assert!(place["joins_at"][0].as_str().unwrap().starts_with("/ip4/127.0.0.1/tcp/"), "{place}");
     assert!(place["resp"].as_str().unwrap().starts_with("127.0.0.1:"), "{place}");
 }
+
+#[test]
+fn a_list_of_objects_says_that_there_are_more_only_if_there_are() {
+    let node = Node::start();
+    let mut connection = node.connect();
+    for number in 0..3 {
+        let () = connection.set(format!("k{number}"), "v").unwrap();
+    }
+    let list = |limit: &str| node.comet(&["ctl", "objects", "k*", "--limit", limit]);
+    for (limit, shown, more) in [("4", 3, false), ("3", 3, false), ("2", 2, true), ("0", 0, true)] {
+        let text = list(limit);
+        assert_eq!(text.lines().filter(|line| line.starts_with('k')).count(), shown, "{text}");
+        assert_eq!(text.contains(&format!("the first {limit}; --limit shows more")), more, "{text}");
+    }
+    assert_eq!(node.comet(&["--json", "ctl", "objects", "--limit", "2"]).lines().count(), 2);
+}

@@ -18,10 +18,15 @@ const BATCH: usize = 1_000;
 const MANY: u64 = 20_000;
 
 /// `comet ctl objects` and `comet ctl quarantine`.
-pub(super) fn list(admin: &mut Admin, command: Command, output: &mut Output) -> Result<(), Failure> {
-    let limit = if let Command::Objects { limit, .. } = &command { *limit } else { u64::MAX };
+pub(super) fn list(admin: &mut Admin, mut command: Command, output: &mut Output) -> Result<(), Failure> {
+    let limit = match &mut command {
+        // One more than is shown tells whether there is one.
+        Command::Objects { limit, .. } => std::mem::replace(limit, limit.saturating_add(1)),
+        _ => u64::MAX,
+    };
     admin.send(command)?;
-    let (bar, mut batch, mut listed, mut headed) = (progress(), Vec::new(), 0, true);
+    let (bar, mut batch, mut headed) = (progress(), Vec::new(), true);
+    let (mut left, mut more) = (limit, false);
     loop {
         match admin.next()? {
             Answer::Objects(page) => {
@@ -30,8 +35,10 @@ pub(super) fn list(admin: &mut Admin, command: Command, output: &mut Output) -> 
                 }
                 bar.set_length(page.total.max(page.scanned));
                 bar.set_position(page.scanned);
-                listed += page.rows.len() as u64;
-                batch.extend(page.rows);
+                let shown = page.rows.len().min(left as usize);
+                left -= shown as u64;
+                more |= shown < page.rows.len();
+                batch.extend(page.rows.into_iter().take(shown));
             }
             Answer::End => break,
             other => return Err(unexpected(&other)),
@@ -46,7 +53,7 @@ pub(super) fn list(admin: &mut Admin, command: Command, output: &mut Output) -> 
     if headed || !batch.is_empty() {
         print(&batch, headed, output)?;
     }
-    if listed == limit && !output.json {
+    if more && !output.json {
         output.line(&format!("(the first {limit}; --limit shows more)"))?;
     }
     Ok(())
