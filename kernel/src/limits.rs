@@ -82,7 +82,8 @@ pub const OBJECT_MAILBOX: usize = 1_024;
 pub const WAITING_PER_KEY: usize = OBJECT_MAILBOX;
 /// Events that a slow follower may lag behind before it is told that it missed some.
 pub const EVENT_BACKLOG: usize = 1_024;
-/// Longest life of an object in seconds: 100 years. What clients ask for beyond is clamped to it; what peers put so is refused.
+/// Longest life of an object in seconds: 100 years. What clients ask for is clamped to it, and what peers put beyond it is
+/// refused.
 pub const LIFETIME_SECONDS: u64 = 100 * 366 * 86_400;
 /// Longest interval of an object's timer in seconds.
 pub const TIMER_SECONDS: i64 = 366 * 86_400;

@@ -222,8 +222,8 @@ async fn carry(net: Rc<Net>, route: Route) -> Outcome {
     clock.timeout(left, work).await.unwrap_or_else(late)
 }
 
-/// Serves a request of a peer. What changes nothing ends when the peer has given it up; a change goes on to its end, for what
-/// it takes has to be counted.
+/// Serves a request of a peer. What changes nothing ends when the peer has given it up; a change goes on to its end, for
+/// what it takes has to be counted.
 async fn serve_while_wanted(net: Rc<Net>, serve: Serve, mut responder: Responder<Answer>) {
     let changes = serve.ask.changes();
     let work = serve::serve(net, serve);

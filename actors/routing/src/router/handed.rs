@@ -1,10 +1,10 @@
 //! What peers hand over that others have put.
 //!
-//! Whoever hands a record over proves nothing about its signer: keys cost nothing, and each would have a quota of its own. So
-//! what a peer hands over of others counts for the peer, too. A neighbour that fills a new node's disk does what it should,
-//! and needs more room than what it puts itself: up to [`SHARE`] quotas in a day, which is all that so many nodes may have
-//! here; a larger network has more neighbours that hand over. What this node is nowhere near to no neighbour brings; a script
-//! may, and it counts [`SHARE`] times as much: one quota in a day, as if the peer had put it itself.
+//! Whoever hands a record over proves nothing about its signer: keys cost nothing, and each would have a quota of its own.
+//! So what a peer hands over of others counts for the peer, too. A neighbour that fills a new node's disk does what it
+//! should, and needs more room than what it puts itself: up to [`SHARE`] quotas in a day, which is all that so many nodes
+//! may have here; a larger network has more neighbours that hand over. What this node is nowhere near to no neighbour
+//! brings; a script may, and it counts [`SHARE`] times as much: one quota in a day, as if the peer had put it itself.
 //!
 //! Scripts are counted by their number, whoever has put the objects that they come with: the library keeps so many sources
 //! and no more, however small they are.

@@ -4,13 +4,14 @@
 //! What changes meanwhile ahead of the walk is counted when the walk comes by; until it is over, a node may put a
 //! [`MEANWHILE`]th of its quota, so that however often this node is restarted nobody takes much more than that beyond it.
 //!
-//! A record counts with what it takes besides its key and value, so that many small ones do not pass for little. What this
-//! node itself has put is not counted. What a peer hands over that others have put counts for the peer as well: see `handed`.
+//! A record counts with what it takes besides its key and value, so that many small ones do not pass for little. What
+//! this node itself has put is not counted. What a peer hands over that others have put counts for the peer as well: see
+//! `handed`.
 //!
 //! What was replaced or removed is taken off again, as far as the answer tells it; what ended by its time to live, was
-//! dropped as surplus or gave way to a copy is not. So the figures grow past the truth, and before anybody is refused for them
-//! all is counted anew: the walk begins while there is room left, and its figures take the place of the old ones when it is
-//! over. What takes no more room than what it replaces is never refused.
+//! dropped as surplus or gave way to a copy is not. So the figures grow past the truth, and before anybody is refused for
+//! them all is counted anew: the walk begins while there is room left, and its figures take the place of the old ones when
+//! it is over. What takes no more room than what it replaces is never refused.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,9 +1,9 @@
 //! Requests of peers: each is checked, then put to this node's own copy.
 //!
 //! The transport has proven who the peer is, and nothing else. A change must say who made it, and carry that node's
-//! signature, be it the peer itself; it must not come from the future, nor live for ever, nor make somebody else an owner; and
-//! what one node's puts take here is bounded. How long an object lives its signer has said: `aso.max_ttl_seconds` holds for
-//! what is put through this node, and a copy cannot end earlier than it was signed for.
+//! signature, be it the peer itself; it must not come from the future, nor live for ever, nor make somebody else an owner;
+//! and what one node's puts take here is bounded. How long an object lives its signer has said: `aso.max_ttl_seconds` holds
+//! for what is put through this node, and a copy cannot end earlier than it was signed for.
 
 use std::rc::Rc;
 use std::sync::Arc;
