@@ -1,7 +1,8 @@
 //! Who is in memory: the table from keys to plain values and active objects, shared by every thread.
 //!
 //! It is what makes the hot path of a read short: a plain value is answered from here without any message, and a call on
-//! an active object goes straight into its mailbox. Only the shard that a key belongs to changes the key's entry.
+//! an active object goes straight into its mailbox. Only the shard that a key belongs to changes the key's entry,
+//! and its object, on the same thread, how much memory it takes.
 //!
 //! A call is sent while the entry is held. So once a shard has taken an entry out, no call is on its way into the mailbox
 //! behind it, and the shard's own last word to the object is the last.
@@ -207,6 +208,20 @@ impl Directory {
         let new = former.is_none();
         self.forget(former);
         new
+    }
+
+    /// Notes what an active object takes in memory by now, roughly. For the object, on the thread of its shard. False if it
+    /// is not there.
+    pub fn weigh(&self, key: &Key, bytes: usize) -> bool {
+        let Some(mut entry) = self.0.entries.get_mut(key) else { return false };
+        if !matches!(entry.presence, Presence::Active(_)) {
+            return false;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let former = std::mem::replace(&mut entry.bytes, bytes);
+        self.0.bytes.fetch_add(bytes as usize, Ordering::Relaxed);
+        self.0.bytes.fetch_sub(former as usize, Ordering::Relaxed);
+        true
     }
 
     /// Takes a key out of memory. For the key's shard.

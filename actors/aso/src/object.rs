@@ -52,6 +52,8 @@ pub(crate) struct Object {
     former: Former,
     pipeline: Pipeline,
     flush: Flush,
+    /// The bytes of memory that the directory was told last.
+    weight: usize,
     retiring: Option<Box<Retiring>>,
     birth: Option<Box<Birth>>,
     processor: Allowance,
@@ -110,6 +112,7 @@ impl Object {
             former,
             pipeline: Pipeline::default(),
             flush: Flush::default(),
+            weight: 0,
             retiring: None,
             birth: None,
             processor: Allowance::new(processor),

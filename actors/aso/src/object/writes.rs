@@ -12,7 +12,7 @@ use comet_kernel::record::Dues;
 use comet_kernel::settings::Durability;
 use comet_kernel::{Context, Pending, Record, Work, limits};
 
-use super::{Birth, Body, Made, Object, Retiring, Scripted};
+use super::{Birth, Body, Made, Object, Retiring, Scripted, footprint};
 use crate::env::Env;
 use crate::sandbox::Actions;
 use crate::shard::Leave;
@@ -100,6 +100,7 @@ impl Object {
         let record = self.record();
         if !waits(&self.local.env) {
             self.arm(Former::of(record.as_deref()).dues);
+            self.weigh(record.as_deref());
             self.changed();
             return Ok(());
         }
@@ -120,8 +121,18 @@ impl Object {
         Ok(())
     }
 
+    /// Tells the directory what the object takes in memory, if that is no longer roughly what it was told last. Who grows
+    /// leaves memory sooner.
+    fn weigh(&mut self, record: Option<&Record>) {
+        let bytes = record.map_or(0, |record| footprint(self.key.as_bytes().len(), record));
+        if bytes.abs_diff(self.weight) > self.weight / 4 && self.local.env.directory.weigh(&self.key, bytes) {
+            self.weight = bytes;
+        }
+    }
+
     /// Notes that a write was sent.
     fn written(&mut self, record: Option<&Record>) {
+        self.weigh(record);
         let now = Former::of(record);
         self.arm(now.dues);
         self.former = now;

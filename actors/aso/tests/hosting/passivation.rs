@@ -1,6 +1,7 @@
 //! How objects leave memory and come back.
 
 use comet_kernel::contract::aso::Op;
+use comet_kernel::settings::Durability;
 
 use super::scripted::COUNTER;
 use super::world::{World, answer, get, int, text};
@@ -98,4 +99,57 @@ async fn what_a_full_round_of_keys_takes_in_memory_is_given_back() {
     world.pass(303).await;
     let size = world.service.directory.size();
     assert_eq!((size.keys, size.active, size.bytes), (0, 0, 0));
+}
+
+/// Keeps what it is told to.
+const KEEPER: &str = "
+    let kept = ();
+    fn onGet(caller, payload) { this.kept = payload; 1 }
+";
+
+#[actix::test]
+async fn an_object_that_has_grown_counts_for_what_it_takes_now() {
+    let (small, large) = (text("x"), text(&"x".repeat(30_000)));
+    for durability in [Durability::Always, Durability::None] {
+        let world = World::with(|settings| settings.storage.durability = durability).await;
+        let bytes = || world.service.directory.size().bytes;
+        world.put("a", "v", KEEPER).await;
+        let at_first = bytes();
+        // By a handler, and back.
+        world.get_with("a", large.clone()).await;
+        world.flush().await;
+        assert!(bytes() > at_first + 29_000, "{} bytes", bytes());
+        world.get_with("a", small.clone()).await;
+        world.flush().await;
+        assert!(bytes() < at_first + 1_000, "{} bytes", bytes());
+        // By another object in its place, and back.
+        world.put("a", large.clone(), KEEPER).await;
+        world.rest().await;
+        assert!(bytes() > at_first + 29_000, "{} bytes", bytes());
+        world.put("a", small.clone(), KEEPER).await;
+        world.rest().await;
+        assert!(bytes() < at_first + 1_000, "{} bytes", bytes());
+        world.passivate("a").await;
+        assert_eq!(bytes(), 0);
+    }
+}
+
+#[actix::test]
+async fn objects_that_have_outgrown_the_memory_leave_it() {
+    let world = World::with(|settings| settings.aso.memory_mib = 1).await;
+    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    for name in &names {
+        world.put(name, "v", KEEPER).await;
+    }
+    let large = text(&"x".repeat(500_000));
+    for name in &names {
+        world.put(name, large.clone(), KEEPER).await;
+    }
+    assert!(world.service.directory.size().bytes > 10_000_000);
+    world.pass(5).await;
+    let left = world.service.directory.size().bytes;
+    assert!(left <= 1 << 20, "{left} bytes");
+    for name in &names[..2] {
+        assert_eq!(world.get(name).await, int(1));
+    }
 }
