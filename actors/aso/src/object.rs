@@ -213,8 +213,8 @@ impl Object {
         self.pipeline.answer(responder, reply);
     }
 
-    /// Nobody waits for the end of a life: it, or its mark, goes to the disk with the next flush. Who reads the record there sees that it
-    /// has ended.
+    /// Nobody waits for the end of a life: it, or its mark, goes to the disk with the next flush. Who reads the record there
+    /// sees that it has ended.
     fn end_if_expired(&mut self) {
         let end = match &self.body {
             Body::Gone | Body::Fallen(_) => None,

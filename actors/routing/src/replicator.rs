@@ -14,9 +14,9 @@
 //!   node should hold, so many other nodes that one of them must know of every acknowledged put, and has fetched what they
 //!   had newer. A node that was away does not hand out stale copies after that. Objects that it lacks altogether come from
 //!   their other holders, who see it join; until then they are asked for at the others, like everything absent. A network
-//!   in which too few nodes answer is believed after [`SETTLING`] rounds, as waiting longer would not make it better. A round
-//!   that passed over damaged places of the database does not count: a node with such places is never settled, and asks
-//!   others for what is newest.
+//!   in which too few nodes answer is believed after [`SETTLING`] rounds, as waiting longer would not make it better. A
+//!   round that passed over damaged places of the database does not count: a node with such places is never settled, and
+//!   asks others for what is newest.
 //!
 //! | module | owns |
 //! |---|---|

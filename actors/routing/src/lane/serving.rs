@@ -209,8 +209,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         }
     }
 
-    /// Gives up what has waited too long, and a peer that does not keep up. Whether it was time for that. What waits for room
-    /// is looked at again then, too.
+    /// Gives up what has waited too long, and a peer that does not keep up. Whether it was time for that. What waits for
+    /// room is looked at again then, too.
     fn sweep(&mut self, task: &mut Context<'_>) -> Result<bool, LaneError> {
         let mut swept = false;
         while self.beat.poll(self.tray.holds_memory() || self.input.holds_memory(), task) {
