@@ -12,7 +12,6 @@ use comet_kernel::value::Value;
 use rhai::{Dynamic, Identifier, Map};
 
 use super::convert::Bounds;
-use super::event::LARGE_TEXT;
 use super::failure::Failure;
 use super::{Budgets, compare, convert};
 
@@ -74,12 +73,10 @@ impl State {
         5 + sizes.sum::<usize>()
     }
 
-    /// Whether it may be more than a moment's work to copy, compare or send.
+    /// Whether it may be more than a moment's work to copy and compare. Texts are shared: they are not even looked at, as a
+    /// text that nobody needs is seldom in the processor's caches.
     pub(super) fn is_large(&self) -> bool {
-        self.fields.iter().any(|field| {
-            let long = || field.as_immutable_string_ref().is_ok_and(|text| text.len() > LARGE_TEXT);
-            field.is_array() || field.is_map() || (field.is_string() && long())
-        })
+        self.fields.iter().any(|field| field.is_array() || field.is_map())
     }
 
     /// Puts another value in the place of the present one.
