@@ -68,8 +68,9 @@ pub(crate) enum Ask {
     Revise { key: Key, base: u64, value: Option<Value>, stamp: Stamp, asker: Asker },
     /// A removal. Answers [`Answer::Removed`].
     Remove { key: Key, stamp: Stamp, asker: Asker },
-    /// A copy of an object that the asking node stores. Answers [`Answer::Arrived`].
-    Arrive { key: Key, record: Arc<Record> },
+    /// A copy of an object that the asking node stores, and how many objects stand behind its coming. Answers
+    /// [`Answer::Arrived`].
+    Arrive { key: Key, record: Arc<Record>, caused: u8 },
     /// What the asking node stores of what this node should store. Answers [`Answer::Compared`].
     Compare {
         #[serde(deserialize_with = "few::<_, _, COMPARED>")]

@@ -83,7 +83,7 @@ impl Round {
 
     /// Sends a copy to a peer; what became of it there.
     pub(super) async fn send(&self, peer: &Neighbour, key: &Key, record: Arc<Record>) -> Option<Arrived> {
-        match self.peers.ask(peer, Ask::Arrive { key: key.clone(), record }).await? {
+        match self.peers.ask(peer, Ask::Arrive { key: key.clone(), record, caused: 0 }).await? {
             Answer::Arrived(arrived) => {
                 let taken = matches!(arrived, Arrived::Taken | Arrived::Merged);
                 self.env.tally.copies_sent.add(u64::from(taken));

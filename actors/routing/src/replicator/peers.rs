@@ -143,7 +143,7 @@ impl Peers {
     pub async fn take(&self, peer: &Neighbour, key: &Key, record: Arc<Record>) -> bool {
         let clock = &self.env.kernel.clock;
         let from = Caller { id: peer.id.as_str().into(), ip: peer.ip, port: peer.port, client: "".into() };
-        let ask = Ask::Arrive { key: key.clone(), record };
+        let ask = Ask::Arrive { key: key.clone(), record, caused: 0 };
         let serve = Serve { from: Arc::new(from), ask, deadline: clock.now() + OWN_DEADLINE };
         let answer = clock.timeout(OWN_DEADLINE, self.env.serve.call(serve)).await;
         matches!(answer, Some(Ok(Answer::Arrived(_))))

@@ -167,18 +167,18 @@ async fn put_itself(
         return forbidden("the object is not there any more");
     };
     check_bytes(super::quota::size_of(object, &record) as usize, targets.len())?;
-    let ask = if key == object { arrival(key, record)? } else { anew(net, behalf, key, &record) };
+    let ask = if key == object { arrival(key, record, behalf.asker.caused)? } else { anew(net, behalf, key, &record) };
     let answers = ask_all(net, behalf, &ask, &targets).await;
     let number = if key == object { targets.len() as u64 } else { 0 };
     net.env.tally.copies_sent.add(number);
     Ok(stored(answers))
 }
 
-fn arrival(key: &Key, record: Arc<Record>) -> Result<Ask, Refusal> {
+fn arrival(key: &Key, record: Arc<Record>, caused: u8) -> Result<Ask, Refusal> {
     if record.removed().is_some() {
         return forbidden("the object is not there any more");
     }
-    Ok(Ask::Arrive { key: key.clone(), record })
+    Ok(Ask::Arrive { key: key.clone(), record, caused })
 }
 
 fn anew(net: &Net, behalf: &Behalf, key: &Key, record: &Record) -> Ask {

@@ -54,7 +54,7 @@ pub(super) async fn adopt(net: Rc<Net>, key: Key) -> Option<Arc<Record>> {
         let _gone_or_changed_meanwhile = own(Op::Drop { version: record.version }).await;
         return None;
     }
-    let ask = Ask::Arrive { key: key.clone(), record: signed.clone() };
+    let ask = Ask::Arrive { key: key.clone(), record: signed.clone(), caused: 0 };
     let arrived = here::ask(&net, ask, behalf.caller.clone(), behalf.request.clone()).await;
     (arrived == Answer::Arrived(Arrived::Taken)).then_some(signed)
 }

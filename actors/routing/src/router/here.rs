@@ -85,7 +85,7 @@ fn operation(ask: Ask) -> Option<(Key, Op, Option<Arc<aso::Stamp>>)> {
             (key, Op::Revise(Box::new(Revision { base, value })), Some(stamp.into()))
         }
         Ask::Remove { key, stamp, .. } => (key, Op::Remove, Some(stamp.into())),
-        Ask::Arrive { key, record } => (key, Op::Arrive(record), None),
+        Ask::Arrive { key, record, caused: _ } => (key, Op::Arrive(record), None),
         Ask::Compare { .. } | Ask::Script { .. } | Ask::Nearest { .. } => return None,
     })
 }

@@ -38,7 +38,10 @@ pub(super) async fn serve(net: Rc<Net>, serve: Serve) -> Answer {
         Ask::Compare { items } => compare(&net, from, items).await,
         Ask::Script { hash } => source(&net, hash).await,
         Ask::Nearest { place, n } => nearest(&net, place, n),
-        Ask::Arrive { key, record } => arrive(&net, from, key, record, request).await.unwrap_or_else(Answer::Refused),
+        Ask::Arrive { key, record, caused } => {
+            let arriving = arrive(&net, from, key, record, request.caused_by(caused));
+            arriving.await.unwrap_or_else(Answer::Refused)
+        }
         Ask::Copy { .. } => copy(&net, ask, from, request).await,
         ask => call(&net, from, ask, request).await.unwrap_or_else(Answer::Refused),
     }
@@ -140,10 +143,15 @@ fn asker(ask: &Ask) -> Option<&Asker> {
     }
 }
 
-fn check_asker(asker: &Asker) -> Result<(), Refusal> {
-    if asker.caused > limits::SIGNED_CAUSATION {
+fn check_cause(objects: u8) -> Result<(), Refusal> {
+    if objects > limits::SIGNED_CAUSATION {
         return Err(Refusal::Forbidden("more objects stand behind the request than may".into()));
     }
+    Ok(())
+}
+
+fn check_asker(asker: &Asker) -> Result<(), Refusal> {
+    check_cause(asker.caused)?;
     let longest = asker.client.len().max(asker.user.as_ref().map_or(0, |user| user.len()));
     if longest > NAME_BYTES {
         return Err(Refusal::TooBig { what: "the name of who asks".into(), size: longest, limit: NAME_BYTES });
@@ -233,6 +241,7 @@ async fn arrive(
     let checked = sign::check(&key, &record, net.unix());
     net.counted(&key, &from.id, checked).map_err(forbidden)?;
     check_record(&record)?;
+    check_cause(request.caused)?;
     let provenance = record.provenance.as_deref().ok_or_else(|| forbidden(Forgery::Unsigned))?;
     let delivery = delivery(net, &from.id, &key, provenance, cost_of(&key, &record));
     check_quota(net, &key, &delivery, &from, &request).await?;
@@ -242,7 +251,8 @@ async fn arrive(
             as_put(Arc::make_mut(&mut record));
         }
     }
-    let answer = here::ask(net, Ask::Arrive { key: key.clone(), record }, from, request).await;
+    let caused = request.caused;
+    let answer = here::ask(net, Ask::Arrive { key: key.clone(), record, caused }, from, request).await;
     if answer == Answer::Arrived(Arrived::Taken) {
         net.env.tally.copies_taken.add(1);
         net.quota.borrow_mut().took(&key, &delivery, None);

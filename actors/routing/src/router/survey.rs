@@ -35,7 +35,7 @@ impl Survey {
     /// Gives a lead what it has missed, for a change is made where its base is. What came of it the change finds out.
     pub(super) async fn catch_up(&self, net: &Net, behalf: &Behalf, key: &Key, lead: &Replica) {
         if let Some(newest) = self.live(net).filter(|_| self.behind.contains(lead)) {
-            let ask = Ask::Arrive { key: key.clone(), record: newest.clone() };
+            let ask = Ask::Arrive { key: key.clone(), record: newest.clone(), caused: 0 };
             let _it_may_fail = net.ask(lead, ask, behalf).await;
         }
     }

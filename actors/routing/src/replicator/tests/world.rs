@@ -345,7 +345,9 @@ impl Site {
     /// What a router and its shards would answer.
     fn serve(&mut self, ask: &Ask) -> Answer {
         match ask {
-            Ask::Arrive { key, record } if self.manner != Manner::Refuses => Answer::Arrived(self.arrive(key, record)),
+            Ask::Arrive { key, record, .. } if self.manner != Manner::Refuses => {
+                Answer::Arrived(self.arrive(key, record))
+            }
             Ask::Copy { key } => self.records.get(key).cloned().map_or(Answer::Absent, Answer::Record),
             _ => Answer::Refused(aso::Refusal::Forbidden("no".into())),
         }

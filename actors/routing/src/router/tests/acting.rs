@@ -134,6 +134,8 @@ async fn an_object_puts_itself_as_it_is() {
     assert_eq!(carry(&world, near[0], act(&world, itself(key("k")))).await, Ok(vec![Value::Int(2)]));
     assert_eq!(*world.nodes[near[1]].record("k").unwrap(), record, "with its state, and as it was signed");
     assert_eq!(carry(&world, near[0], act(&world, itself(key("k")))).await, Ok(vec![Value::Int(2)]), "again");
+    let seen = lock(&world.nodes[near[1]].shelf).calls.last().map(|call| call.request.caused);
+    assert_eq!(seen, Some(1), "an object stands behind the copy");
     let child = key("k").child(2);
     assert_eq!(carry(&world, near[0], act(&world, itself(child.clone()))).await, Ok(vec![Value::Int(2)]));
     let copies = world.nodes.iter().filter_map(|node| lock(&node.shelf).records.get(&child).cloned());

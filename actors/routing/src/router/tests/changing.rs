@@ -240,7 +240,7 @@ async fn an_older_change_is_ignored_and_a_tombstone_is_not_revived() {
     let peer = world.nodes[near[7]].id.clone();
     let replayed = world.serve(near[0], &peer, super::world::put_of("k", &old)).await;
     assert!(matches!(replayed, crate::wire::Answer::Stored { .. }), "{replayed:?}");
-    let arrive = crate::wire::Ask::Arrive { key: key("k"), record: old };
+    let arrive = crate::wire::Ask::Arrive { key: key("k"), record: old, caused: 0 };
     let arrived = world.serve(near[0], &peer, arrive).await;
     assert!(matches!(arrived, crate::wire::Answer::Arrived(comet_kernel::contract::aso::Arrived::Outdated(_))));
     assert_eq!(world.get(near[0], "k").await, None);

@@ -295,7 +295,7 @@ async fn what_a_liar_sends_unasked_is_taken_by_nobody() {
     let memory = Shared::default();
     let lies = Liar::new(Lie::Usurpation, &world.nodes[liar].secret, &memory);
     let good = world.nodes[near[0]].record("k").unwrap();
-    lies.answer(Ask::Arrive { key: key("k"), record: good.clone() });
+    lies.answer(Ask::Arrive { key: key("k"), record: good.clone(), caused: 0 });
     for attack in lies.attacks(&key("k")) {
         world.serve(near[0], &world.nodes[liar].id, attack).await;
         assert_eq!(world.nodes[near[0]].record("k"), Some(good.clone()));

@@ -30,7 +30,7 @@ fn made_up(number: u8, name: &str) -> Ask {
     let record = Record::plain(START.0 << 16, text(&"x".repeat(250_000)));
     let signer = Signer::new(&[number; 32]);
     let provenance = Some(Box::new(signer.sign(&key(name), &record, Terms::default())));
-    Ask::Arrive { key: key(name), record: Arc::new(Record { provenance, ..record }) }
+    Ask::Arrive { key: key(name), record: Arc::new(Record { provenance, ..record }), caused: 0 }
 }
 
 /// How many copies of made-up signers a node takes from another, under keys that come one after the other.
@@ -181,7 +181,7 @@ async fn who_has_taken_all_may_put_less_in_its_place_and_remove() {
         };
         world.nodes[1].signed("k", change, Terms::default())
     };
-    let arrive = |record: Record| Ask::Arrive { key: key("k"), record: Arc::new(record) };
+    let arrive = |record: Record| Ask::Arrive { key: key("k"), record: Arc::new(record), caused: 0 };
     assert!(matches!(world.serve(0, &greedy, put_of("k", &record(0, 1_000_000))).await, Answer::Stored { .. }));
     assert!(is_past_its_quota(&world.serve(0, &greedy, put_of("k", &record(1, 1_000_001))).await));
     assert!(matches!(world.serve(0, &greedy, put_of("k", &record(2, 900_000))).await, Answer::Stored { .. }));

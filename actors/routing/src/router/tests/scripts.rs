@@ -87,7 +87,7 @@ async fn whoever_hands_a_copy_on_cannot_say_which_script_runs() {
     let mut record = node.signed("k", |_| (), Terms { script: Some(hash), ..Terms::default() });
     let script = ScriptRef { hash: ScriptHash::of("evil"), follows: Some("named".into()) };
     record.active = Some(Box::new(Active { script, state: Value::Int(7), timer: None, quarantined: false }));
-    let ask = Ask::Arrive { key: key("k"), record: Arc::new(record) };
+    let ask = Ask::Arrive { key: key("k"), record: Arc::new(record), caused: 0 };
     let from = world.nodes[5].id.clone();
     assert!(matches!(world.serve(0, &from, ask).await, Answer::Arrived(_)));
     let active = world.nodes[0].record("k").unwrap().active.clone().unwrap();

@@ -86,7 +86,7 @@ async fn what_a_node_says_it_has_signed_itself_is_refused_without_its_signature(
     world.nodes[0].hold("k", base.clone());
     for ask in [
         put_of("k", &record),
-        Ask::Arrive { key: key("k"), record: Arc::new(record.clone()) },
+        Ask::Arrive { key: key("k"), record: Arc::new(record.clone()), caused: 0 },
         Ask::Remove { key: key("k"), stamp: removal, asker: Asker::default() },
         revise(&base, Some(record.value.clone())),
         revise(&base, None),
@@ -102,7 +102,7 @@ async fn what_asks_for_more_copies_than_may_be_is_refused() {
     let world = World::of(3).await;
     let record = world.nodes[1].signed("k", |_| (), Terms { replicas: Some(u8::MAX), ..Terms::default() });
     let signer = world.nodes[1].id.clone();
-    for ask in [put_of("k", &record), Ask::Arrive { key: key("k"), record: Arc::new(record.clone()) }] {
+    for ask in [put_of("k", &record), Ask::Arrive { key: key("k"), record: Arc::new(record.clone()), caused: 0 }] {
         assert!(is_forbidden(&world.serve(0, &signer, ask).await));
     }
     assert!(lock(&world.nodes[0].shelf).records.is_empty());
@@ -126,7 +126,7 @@ async fn a_version_from_the_future_is_refused() {
     let record = world.nodes[1].signed("k", future, Terms::default());
     let signer = world.nodes[1].id.clone();
     assert!(is_forbidden(&world.serve(0, &signer, put_of("k", &record)).await));
-    let arrive = Ask::Arrive { key: key("k"), record: Arc::new(record) };
+    let arrive = Ask::Arrive { key: key("k"), record: Arc::new(record), caused: 0 };
     assert!(is_forbidden(&world.serve(0, &signer, arrive).await));
     world.put(0, "own", "v").await.unwrap();
     let own = world.nodes[0].record("own").unwrap();
@@ -164,7 +164,7 @@ async fn the_tombstone_of_one_copy_is_shown_to_nobody_and_taken_from_nobody() {
     let peer = world.nodes[1].id.clone();
     assert_eq!(world.serve(0, &peer, Ask::Copy { key: key("k") }).await, Answer::Absent);
     assert_eq!(world.serve(0, &peer, get(Asker::default())).await, Answer::Absent);
-    let arrive = Ask::Arrive { key: key("k"), record: Arc::new(here(1)) };
+    let arrive = Ask::Arrive { key: key("k"), record: Arc::new(here(1)), caused: 0 };
     assert!(is_forbidden(&world.serve(2, &peer, arrive).await));
 }
 
@@ -192,7 +192,7 @@ async fn a_copy_is_taken_if_it_was_put_as_it_says() {
     let world = World::of(4).await;
     let record = world.nodes[1].signed("k", |_| (), Terms::default());
     let peer = world.nodes[2].id.clone();
-    let arrive = |record: Record| Ask::Arrive { key: key("k"), record: Arc::new(record) };
+    let arrive = |record: Record| Ask::Arrive { key: key("k"), record: Arc::new(record), caused: 0 };
     let longer = Record { expires: Some(UnixMillis(START.0 + 9_000_000)), ..record.clone() };
     for forged in [longer, Record { value: text("w"), ..record.clone() }, Record { provenance: None, ..record.clone() }]
     {
@@ -211,8 +211,13 @@ async fn too_long_a_chain_of_objects_is_refused() {
     let asker = |caused| Asker { caused, ..Asker::default() };
     assert_eq!(world.serve(0, &peer, get(asker(limits::SIGNED_CAUSATION))).await, Answer::Absent);
     assert!(is_forbidden(&world.serve(0, &peer, get(asker(limits::SIGNED_CAUSATION + 1))).await));
-    let caused = lock(&world.nodes[0].shelf).calls.last().unwrap().request.caused;
-    assert_eq!(caused, limits::SIGNED_CAUSATION);
+    let seen = || lock(&world.nodes[0].shelf).calls.last().unwrap().request.caused;
+    assert_eq!(seen(), limits::SIGNED_CAUSATION);
+    let record = Arc::new(world.nodes[1].signed("k", |_| (), Terms::default()));
+    let arrive = |caused| Ask::Arrive { key: key("k"), record: record.clone(), caused };
+    assert!(is_forbidden(&world.serve(0, &peer, arrive(limits::SIGNED_CAUSATION + 1)).await));
+    assert_eq!(world.serve(0, &peer, arrive(1)).await, Answer::Arrived(Arrived::Taken));
+    assert_eq!(seen(), 1, "who takes a copy knows whether an object has sent it");
 }
 
 #[actix::test]

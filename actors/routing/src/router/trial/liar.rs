@@ -86,7 +86,7 @@ impl Liar {
                 self.remember(key, stamp.into_record());
                 Answer::Removed { former: None }
             }
-            Ask::Arrive { key, record } => {
+            Ask::Arrive { key, record, .. } => {
                 self.remember(key, Arc::unwrap_or_clone(record));
                 Answer::Arrived(Arrived::Taken)
             }
@@ -164,7 +164,7 @@ impl Liar {
     /// What it sends to others unasked, about a key that it was told of: none of it may be taken.
     pub(crate) fn attacks(&self, key: &Key) -> Vec<Ask> {
         let Some((first, last)) = lock(&self.memory).get(key).cloned() else { return Vec::new() };
-        let arrive = |record: Record| Ask::Arrive { key: key.clone(), record: Arc::new(record) };
+        let arrive = |record: Record| Ask::Arrive { key: key.clone(), record: Arc::new(record), caused: 0 };
         let garbage = |number: usize| Item { key: key.child(number), version: u64::MAX, state: 1 };
         let mut future = self.own(key, &last, None);
         future.version = u64::MAX;

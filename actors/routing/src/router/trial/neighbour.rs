@@ -63,7 +63,7 @@ impl Neighbour {
     ///
     /// Why the node has not taken it, or did not answer.
     pub async fn hand_over(&self, to: &NodeId, key: &Key, record: Record) -> Result<Arrived, Refusal> {
-        match self.ask(to, Ask::Arrive { key: key.clone(), record: Arc::new(record) }).await {
+        match self.ask(to, Ask::Arrive { key: key.clone(), record: Arc::new(record), caused: 0 }).await {
             Ok(Answer::Arrived(arrived)) => Ok(arrived),
             Ok(Answer::Refused(refusal)) => Err(refusal),
             Ok(other) => Err(Refusal::Unavailable(format!("the node answered {other:?}"))),
