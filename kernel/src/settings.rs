@@ -185,8 +185,8 @@ settings! {
         /// MiB of resident memory above which no new connections are taken; 0 is no limit.
         max_memory_mib: u64 = 0_u64, 0..=1_048_576_u64;
         /// Peers of one address group (/24 of IPv4, /48 of IPv6) in a bucket of the routing table, and one more than that
-        /// in the table: whoever holds a few address ranges cannot fill it. Of a group as many addresses are dialled in a minute
-        /// where nobody is known yet.
+        /// in the table: whoever holds a few address ranges cannot fill it. Of a group as many addresses are dialled in
+        /// a minute where nobody is known yet.
         group_peers: u64 = 2_u64, 1..=1_000_u64;
         /// Whether that holds for loopback and private addresses too.
         group_private: bool = false;
