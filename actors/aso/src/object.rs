@@ -221,8 +221,8 @@ impl Object {
             Body::Plain(record) => record.end(),
             Body::Scripted(scripted) => scripted.expires,
         };
-        let now = self.local.env.unix();
-        if end.is_some_and(|end| end <= now) {
+        if end.is_some_and(|end| end <= self.local.env.unix()) {
+            let now = self.local.env.unix();
             let mark = self.record().and_then(|record| record.mark()).filter(|mark| !mark.expired(now));
             self.body = mark.map_or(Body::Gone, |mark| Body::Plain(Arc::new(mark)));
             self.forsake_parked();
