@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     keeps_its_bounds(&record.value, bytes.len());
     record.active.iter().for_each(|active| keeps_its_bounds(&active.state, bytes.len()));
     let due = record.dues().next();
-    assert!(record.expires.is_none_or(|end| due.is_some_and(|due| due <= end)));
+    assert!(record.end().is_none_or(|end| due.is_some_and(|due| due <= end)));
     assert!(!record.is_live(NOW) || record.removed().is_none());
     let key = Key::new(b"k").expect("it is short");
     assert!(arrives(&key, &record, NOW).is_err(), "forged: {record:?}");

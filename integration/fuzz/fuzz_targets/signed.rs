@@ -1,5 +1,5 @@
 //! Signatures: a copy is taken from a peer who is not its signer if it says what was signed, and not if it says
-//! anything else. What a put says is drawn twice, and the second takes the place of the first part by part.
+//! anything else; so is the mark of one whose life is over. What a put says is drawn twice, and the second takes the place of the first part by part.
 
 #![no_main]
 
@@ -159,6 +159,12 @@ fuzz_target!(|input: (Put<'_>, Put<'_>, Swapped)| {
     let arrived = arrives(&said.key, &record, NOW);
     let right = before == said.covered() && said.has_an_owner_of(&author) && said.is_bounded();
     assert_eq!(arrived.is_ok(), right, "{arrived:?}: {said:?}");
+    // What is left of it says the same, and nothing before its life is over.
+    record.shadows = true;
+    if let Some(mark) = record.mark() {
+        let over = record.expires.is_some_and(|end| end <= NOW);
+        assert_eq!(arrives(&said.key, &mark, NOW).is_ok(), right && over, "the mark of {said:?}");
+    }
 });
 
 /// The signer's peer id.
