@@ -66,10 +66,10 @@ pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
 /// Texts that were copied on their way out, by where they lie, so that one which stands in many places is copied once.
 /// Each has to live as long as this.
 #[derive(Debug, Default)]
-pub struct Texts(HashMap<usize, Arc<str>, ahash::RandomState>);
+pub struct Texts(Option<HashMap<usize, Arc<str>, ahash::RandomState>>);
 
-/// Shorter texts are copied each time.
-const SHARED_BYTES: usize = 64;
+/// Shorter texts are copied each time: that costs less than to remember them.
+const SHARED_BYTES: usize = 1_024;
 
 impl Texts {
     /// As [`from_script`].
@@ -82,7 +82,7 @@ impl Texts {
         if text.len() < SHARED_BYTES {
             return text.into();
         }
-        self.0.entry(text.as_ptr().addr()).or_insert_with(|| text.into()).clone()
+        self.0.get_or_insert_default().entry(text.as_ptr().addr()).or_insert_with(|| text.into()).clone()
     }
 }
 
