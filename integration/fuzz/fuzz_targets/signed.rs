@@ -1,5 +1,6 @@
 //! Signatures: a copy is taken from a peer who is not its signer if it says what was signed, and not if it says
-//! anything else; so is the mark of one whose life is over. What a put says is drawn twice, and the second takes the place of the first part by part.
+//! anything else; so is the mark of one whose life is over. What a put says is drawn twice, and the second takes the
+//! place of the first part by part.
 
 #![no_main]
 
