@@ -91,8 +91,9 @@ impl Record {
     }
 
     /// What stays where a life has ended that older versions may outlive: everything that was signed, but for the value, of
-    /// which the digest is left. It is held against older copies as a tombstone is, and proves by itself that it may be.
-    pub fn mark(&self) -> Option<Record> {
+    /// which the digest is left. It is held against older copies as a tombstone is, and proves by itself that it may be. None
+    /// if nothing may, or once the mark's own time is over.
+    pub fn mark(&self, now: UnixMillis) -> Option<Record> {
         let provenance = self.provenance.as_deref().filter(|signed| self.shadows && signed.removed.is_none())?;
         let value = match provenance.script {
             Some(_) => Value::Nil,
@@ -100,7 +101,8 @@ impl Record {
         };
         let provenance = Some(Box::new(Provenance { removed: Some(Removal::Ended), ..provenance.clone() }));
         let (expires, owner) = (self.expires, self.owner.clone());
-        Some(Record { expires, owner, provenance, shadows: true, ..Record::plain(self.version, value) })
+        let mark = Record { expires, owner, provenance, shadows: true, ..Record::plain(self.version, value) };
+        (!mark.expired(now)).then_some(mark)
     }
 
     /// SHA-256 of the value as MessagePack; what a mark has in its place.

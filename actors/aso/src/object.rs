@@ -222,8 +222,7 @@ impl Object {
             Body::Scripted(scripted) => scripted.expires,
         };
         if end.is_some_and(|end| end <= self.local.env.unix()) {
-            let now = self.local.env.unix();
-            let mark = self.record().and_then(|record| record.mark()).filter(|mark| !mark.expired(now));
+            let mark = self.record().and_then(|record| record.mark(self.local.env.unix()));
             self.body = mark.map_or(Body::Gone, |mark| Body::Plain(Arc::new(mark)));
             self.forsake_parked();
             self.changed();

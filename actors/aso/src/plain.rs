@@ -87,7 +87,7 @@ pub(crate) fn decide(
         Op::Log => Ok(Verdict::Answer(live.map_or(Reply::Absent, |_| Reply::Log(Vec::new())))),
         Op::Tick => Ok(match present {
             Some(record) if record.expired(now) => {
-                let mark = record.mark().filter(|mark| !mark.expired(now));
+                let mark = record.mark(now);
                 let next = mark.as_ref().and_then(Record::end);
                 Verdict::Write(mark, Reply::Ticked { next })
             }

@@ -162,7 +162,7 @@ fuzz_target!(|input: (Put<'_>, Put<'_>, Swapped)| {
     assert_eq!(arrived.is_ok(), right, "{arrived:?}: {said:?}");
     // What is left of it says the same, and nothing before its life is over.
     record.shadows = true;
-    if let Some(mark) = record.mark() {
+    if let Some(mark) = record.mark(record.expires.unwrap_or_default()) {
         let over = record.expires.is_some_and(|end| end <= NOW);
         assert_eq!(arrives(&said.key, &mark, NOW).is_ok(), right && over, "the mark of {said:?}");
     }

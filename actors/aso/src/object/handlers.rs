@@ -411,8 +411,19 @@ impl Object {
     pub(super) fn commit_now(
         &mut self,
         state: Option<State>,
+        actions: Actions,
+        context: &mut Context<Self>,
+    ) -> Result<(), Refusal> {
+        self.commit_with(state, actions, context, |_| ())
+    }
+
+    /// As [`Object::commit_now`], with whatever else changes.
+    pub(super) fn commit_with(
+        &mut self,
+        state: Option<State>,
         mut actions: Actions,
         context: &mut Context<Self>,
+        change: impl FnOnce(&mut Scripted),
     ) -> Result<(), Refusal> {
         if actions.delete_self {
             return self.commit(state, actions, context);
@@ -425,6 +436,7 @@ impl Object {
             if let Some(seconds) = timer {
                 scripted.set_timer(seconds, &local);
             }
+            change(scripted);
         })?;
         self.carry_out(actions, context);
         Ok(())

@@ -7,7 +7,7 @@ use comet_kernel::directory::CallResponder;
 use comet_kernel::{Caller, Context, UnixMillis, Value};
 
 use super::scripted::refusal;
-use super::{Body, Object};
+use super::{Body, Object, Scripted};
 use crate::plain;
 use crate::sandbox::{Actions, Args, Handler, State};
 use crate::terms::{Origin, Terms, tombstone_here};
@@ -51,13 +51,7 @@ impl Object {
             return Ok(scripted.state.value());
         };
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
-        let terms = Terms {
-            version: self.local.next_version(Some(scripted.version)),
-            expires: scripted.expires,
-            owner: scripted.owner.clone(),
-            provenance: None,
-            shadows: false,
-        };
+        let terms = self.next_terms(scripted);
         self.set(Some(&value), terms, left, context)?;
         Ok(value)
     }
@@ -90,13 +84,7 @@ impl Object {
         revision.check()?;
         let terms = match origin.stamp.as_deref() {
             Some(stamp) => Terms::stamped(stamp, self.replaced()),
-            None => Terms {
-                version: self.local.next_version(Some(scripted.version)),
-                expires: scripted.expires,
-                owner: scripted.owner.clone(),
-                provenance: None,
-                shadows: false,
-            },
+            None => self.next_terms(scripted),
         };
         let sooner = ends_sooner(scripted.expires, terms.expires);
         let last = if sooner { self.ask_remove(&origin.caller, context)? } else { Actions::default() };
@@ -118,6 +106,13 @@ impl Object {
             self.set(revision.value.as_ref(), terms, left, context)?;
         }
         Ok(true)
+    }
+
+    /// Those of a next version that this node makes: the same, but for what a node has signed.
+    fn next_terms(&self, scripted: &Scripted) -> Terms {
+        let (expires, owner) = (scripted.expires, scripted.owner.clone());
+        let version = self.local.next_version(Some(scripted.version));
+        Terms { version, expires, owner, provenance: None, shadows: false }
     }
 
     /// Asks the object's `onUpdate` about a new value; what it keeps is committed.
@@ -143,25 +138,13 @@ impl Object {
         left: Left,
         context: &mut Context<Self>,
     ) -> Result<(), Refusal> {
-        let Left { state, mut actions } = left;
-        if actions.delete_self {
-            return self.commit(None, actions, context);
-        }
+        let Left { state, actions } = left;
         let Body::Scripted(scripted) = &self.body else { unreachable!("only scripted objects come here") };
         let mut state = state.unwrap_or_else(|| scripted.state.clone());
         if let Some(value) = value {
             state.set_value(value).map_err(refusal)?;
         }
-        let (local, timer) = (self.local.clone(), actions.timer.take());
-        self.write_with(context, |scripted| {
-            scripted.state = state;
-            scripted.set_terms(terms);
-            if let Some(seconds) = timer {
-                scripted.set_timer(seconds, &local);
-            }
-        })?;
-        self.carry_out(actions, context);
-        Ok(())
+        self.commit_with(Some(state), actions, context, |scripted| scripted.set_terms(terms))
     }
 
     /// Changes when the object ends. To end sooner is to be removed: `onRemove` is asked, and a refusal holds.

@@ -250,7 +250,7 @@ mod tests {
         let script = ScriptRef { hash: ScriptHash::of("x"), follows: None };
         scripted.active = Some(Box::new(Active { script, state: Value::Nil, timer: None, quarantined: false }));
         for record in [plain, scripted] {
-            let mark = record.mark().expect("something older may outlive it");
+            let mark = record.mark(end).expect("something older may outlive it");
             assert_eq!(check(&key(), &mark, end), Ok(()));
             assert_eq!(check(&key(), &mark, NOW), Err(Forgery::Altered));
             let sooner = Record { expires: Some(NOW), ..mark.clone() };
@@ -259,7 +259,7 @@ mod tests {
             assert_eq!(check(&key(), &loaded, end), Err(Forgery::Altered));
         }
         let endless = signed(|record| record.shadows = true, Terms::default());
-        let mark = endless.mark().expect("it is asked for");
+        let mark = endless.mark(end).expect("it is asked for");
         assert_eq!(check(&key(), &mark, end), Err(Forgery::Altered), "what has no end does not end");
     }
 

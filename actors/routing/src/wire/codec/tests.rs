@@ -236,7 +236,8 @@ fn the_seeds_of_the_fuzzer_are_frames_and_records_of_this_version() {
     let stream = |body: &Vec<u8>| [&[7], &hello[..], &(body.len() as u32).to_be_bytes(), body].concat();
     let mut removed = Record { active: None, value: Value::Nil, ..record() };
     removed.provenance.as_mut().expect("it has one").removed = Some(Removal::Everywhere);
-    let mark = Record { shadows: true, ..record() }.mark().expect("something older may outlive it");
+    let mark =
+        Record { shadows: true, ..record() }.mark(UnixMillis::default()).expect("something older may outlive it");
     let records = [record(), Record::plain(7, Value::from("text")), removed, mark];
     let records = records.map(|record| encoded(&record)[HEAD..].to_vec());
     for (target, seeds) in [("frames", bodies().iter().map(stream).collect()), ("records", records.to_vec())] {
