@@ -10,11 +10,13 @@
 //! | `replicator` | the actor that keeps as many copies of each object as there should be |
 //! | [`check`] | what the fuzzer drives of all this |
 //! | `messages`, `tally` | what these actors say to each other, and what they count |
+//! | `room` | how much of them peers may take |
 
 pub mod check;
 mod lane;
 mod messages;
 mod replicator;
+mod room;
 mod router;
 pub mod spec;
 mod swarm;

@@ -24,7 +24,7 @@
 //! | `round`, `exchange`, `afar` | the walk, what is said to each peer, objects that are not stored here |
 //! | `plan`, `nearest`, `item` | what is to be done for one object |
 //! | `peers` | who is asked, and who has failed |
-//! | `answer`, `turns`, `heard` | what peers compare with this node |
+//! | `answer`, `heard` | what peers compare with this node |
 
 mod afar;
 mod answer;
@@ -39,7 +39,6 @@ mod round;
 mod scope;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod wishes;
 
 use std::cell::{Cell, RefCell};
@@ -59,9 +58,9 @@ use self::answer::Answering;
 use self::heard::Heard;
 use self::round::{Outcome, Round};
 use self::scope::Scope;
-use self::turns::Turns;
 use self::wishes::Wishes;
 use crate::messages::{Changed, Compare, Mend};
+use crate::room::Room;
 use crate::spec::Env;
 use crate::swarm::place;
 use crate::wire::Answer;
@@ -72,6 +71,12 @@ pub(crate) const SETTLING: u32 = 3;
 const JITTER_PERCENT: u32 = 20;
 /// Every so many intervals, the round does not rely on what others say they have compared.
 const THOROUGH: u64 = 4;
+/// Comparisons of peers answered at once; more are refused for now. Each holds one frame.
+const COMPARISONS: usize = 64;
+/// Those of peers that are no neighbours.
+const COMPARISONS_OF_STRANGERS: usize = COMPARISONS / 2;
+/// Those of one peer. A round has one under way with each peer; another may follow before its answer is there.
+const COMPARISONS_OF_ONE: usize = 4;
 
 /// The replicator's place in the tree: an actor named `replicator`.
 pub(crate) fn child(env: &Env, thread: &Thread) -> Child {
@@ -92,7 +97,8 @@ pub(crate) struct Replicator {
     random: StdRng,
     heard: Rc<RefCell<Heard>>,
     answering: Answering,
-    turns: Turns,
+    /// Comparisons of peers that are being answered: each takes memory, and reads from the disk.
+    comparisons: Room,
     wishes: Wishes,
     /// The round under way.
     running: Option<AbortHandle>,
@@ -116,7 +122,7 @@ impl Replicator {
             env: env.clone(),
             random,
             heard,
-            turns: Turns::default(),
+            comparisons: Room::new(COMPARISONS_OF_ONE),
             running: None,
             interval: now,
             intervals: 0,
@@ -330,13 +336,15 @@ impl Handler<Mend> for Replicator {
 impl Handler<Compare> for Replicator {
     fn handle(&mut self, compare: Compare, responder: Responder<Answer>, context: &mut Context<Self>) {
         let from = compare.from.id.clone();
-        if !self.turns.take(&from, self.is_neighbour(&from)) {
+        // Neighbours must have proven an address as well as an identity.
+        let most = if self.is_neighbour(&from) { COMPARISONS } else { COMPARISONS_OF_STRANGERS };
+        if !self.comparisons.enter(&from, most) {
             let refusal = Refusal::Unavailable("too many comparisons are under way; try again".to_owned());
             return responder.answer(Answer::Refused(refusal));
         }
         let answer = self.answering.clone().answer(compare.from, compare.items);
         context.then(answer, move |replicator, answer, _| {
-            replicator.turns.give_back(&from);
+            replicator.comparisons.leave(&from);
             responder.answer(answer);
         });
     }

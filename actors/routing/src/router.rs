@@ -12,7 +12,6 @@
 //! | `change`, `spread`, `votes` | a put or a removal goes to all nodes of its key, and is over with a quorum |
 //! | `survey`, `lead`, `revise` | a change that depends on what is there: what is there, and who decides about it |
 //! | `serve`, `here` | a request of a peer is checked, then put to this node's own copy |
-//! | `room` | how much of the router peers may take |
 //! | `adopt` | what this node stored while it was alone becomes the network's |
 //! | `act` | what an object asks of the network, and what it may ask |
 //! | `path` | a look-up hop by hop, for the operator |
@@ -36,7 +35,6 @@ mod quota;
 mod race;
 mod reading;
 mod revise;
-mod room;
 mod script;
 mod serve;
 mod sign;
@@ -64,16 +62,22 @@ use comet_kernel::{Actor, Context, Handler, Key, Record, Responder, Thread, Valu
 use futures::future::{Either, LocalBoxFuture, select};
 
 use self::net::{Behalf, Net};
-use self::room::Room;
 use crate::messages::{Adopt, Serve};
+use crate::room::Room;
 use crate::spec::Env;
 use crate::wire::Answer;
 
 /// How long the calls under way have to end when the router stops: a little longer than one request may take.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
-/// Calls of this node's own clients and objects that may be under way. What peers may take is another half: see `room`.
+/// Calls of this node's own clients and objects that may be under way.
 const OWN_CALLS: usize = limits::SHARED_MAILBOX / 2;
+/// Requests of all peers that may be under way besides.
+const SERVED: usize = limits::SHARED_MAILBOX / 2;
+/// Those of one peer: as many as it can have under way on its two lanes. A change whose lane has ended goes on and counts
+/// until it is over.
+const SERVED_OF_ONE: usize = 2 * limits::LANE_REQUESTS;
+const _: () = assert!(SERVED + SERVED_OF_ONE <= limits::SHARED_MAILBOX, "there is room besides");
 
 /// The router's place in the tree: an actor named `router` on the network's thread. `secret` is the node's identity.
 pub(crate) fn child(env: &Env, thread: &Thread, secret: [u8; 32]) -> Child {
@@ -121,7 +125,7 @@ impl Router {
             net: Rc::new(Net::new(env, secret)),
             changing: HashMap::default(),
             under_way: 0,
-            served: Room::default(),
+            served: Room::new(SERVED_OF_ONE),
             done: None,
         }
     }
@@ -305,7 +309,7 @@ impl Handler<LookUp> for Router {
 impl Handler<Serve> for Router {
     fn handle(&mut self, serve: Serve, responder: Responder<Answer>, context: &mut Context<Self>) {
         let peer = serve.from.id.clone();
-        if !self.served.enter(&peer) {
+        if !self.served.enter(&peer, SERVED) {
             return responder.answer(Answer::Refused(busy()));
         }
         context.then(serve_while_wanted(self.net.clone(), serve, responder), move |router, (), _| {

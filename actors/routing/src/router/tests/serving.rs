@@ -9,7 +9,7 @@ use comet_kernel::{Caller, NodeId, Pending, Record, ScriptHash, UnixMillis, Valu
 
 use super::world::{START, World, key, lock, put_of, stamp_of, text};
 use crate::messages::Serve;
-use crate::router::room::OF_ONE;
+use crate::router::SERVED_OF_ONE;
 use crate::router::sign::Terms;
 use crate::wire::{Answer, Ask, Asker, Item, Place};
 
@@ -244,8 +244,8 @@ async fn one_peer_takes_no_room_from_others_and_what_it_gives_up_makes_room_agai
     let world = World::of(3).await;
     let refused = |answer: &Answer| matches!(answer, Answer::Refused(Refusal::Unavailable(_)));
     lock(&world.nodes[0].shelf).hung = true;
-    let parked: Vec<_> = (0..OF_ONE).map(|_| ask(&world, 0, 1, get(Asker::default()))).collect();
-    world.until(|| lock(&world.nodes[0].shelf).held.len() == OF_ONE).await;
+    let parked: Vec<_> = (0..SERVED_OF_ONE).map(|_| ask(&world, 0, 1, get(Asker::default()))).collect();
+    world.until(|| lock(&world.nodes[0].shelf).held.len() == SERVED_OF_ONE).await;
     lock(&world.nodes[0].shelf).hung = false;
     let (greedy, modest) = (world.nodes[1].id.clone(), world.nodes[2].id.clone());
     assert!(refused(&world.serve(0, &greedy, get(Asker::default())).await));
