@@ -91,8 +91,8 @@ impl Record {
     }
 
     /// What stays where a life has ended that older versions may outlive: everything that was signed, but for the value, of
-    /// which the digest is left. It is held against older copies as a tombstone is, and proves by itself that it may be. None
-    /// if nothing may, or once the mark's own time is over.
+    /// which the digest is left. It is held against older copies as a tombstone is, and proves by itself that it may be.
+    /// None if nothing may, or once the mark's own time is over.
     pub fn mark(&self, now: UnixMillis) -> Option<Record> {
         let provenance = self.provenance.as_deref().filter(|signed| self.shadows && signed.removed.is_none())?;
         let value = match provenance.script {
