@@ -45,6 +45,8 @@ pub(super) struct Delivery {
     pub bytes: u64,
     /// Whether this node is clearly not one of those that should store it.
     pub far: bool,
+    /// Whether it is a tombstone.
+    pub removes: bool,
 }
 
 impl Delivery {
@@ -110,7 +112,7 @@ mod tests {
     use comet_kernel::{Clock, UnixMillis};
 
     fn delivery(by: usize, far: bool) -> Delivery {
-        Delivery { from: "peer".into(), by: format!("signer {by}").into(), bytes: 10, far }
+        Delivery { from: "peer".into(), by: format!("signer {by}").into(), bytes: 10, far, removes: false }
     }
 
     /// How many records by ever new signers one peer may hand over, of 10 bytes each, if a quota is 100 bytes.

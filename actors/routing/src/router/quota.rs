@@ -4,14 +4,15 @@
 //! What changes meanwhile ahead of the walk is counted when the walk comes by; until it is over, a node may put a
 //! [`MEANWHILE`]th of its quota, so that however often this node is restarted nobody takes much more than that beyond it.
 //!
-//! A record counts with what it takes besides its key and value, so that many small ones do not pass for little. What
-//! this node itself has put is not counted. What a peer hands over that others have put counts for the peer as well: see
-//! `handed`.
+//! A record counts with what it takes besides its key and value, so that many small ones do not pass for little, and so does
+//! a tombstone while it is kept. What this node itself has put is not counted. What a peer hands over that others have put
+//! counts for the peer as well: see `handed`.
 //!
 //! What was replaced or removed is taken off again, as far as the answer tells it; what ended by its time to live, was
 //! dropped as surplus or gave way to a copy is not. So the figures grow past the truth, and before anybody is refused for
 //! them all is counted anew: the walk begins while there is room left, and its figures take the place of the old ones when
-//! it is over. What takes no more room than what it replaces is never refused.
+//! it is over. What takes no more room than what the same node has put there is never refused, nor is the removal of
+//! anything that is there.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -117,7 +118,7 @@ impl Quota {
     fn count(&mut self, page: Page, now: Moment) {
         let Some(mut walk) = self.walk.take() else { return };
         for (key, record) in page.items {
-            let by = record.provenance.as_ref().filter(|it| it.removed.is_none()).map(|it| it.by.clone());
+            let by = record.provenance.as_ref().map(|it| it.by.clone());
             if let Some(by) = by.filter(|by| *by != self.own && !walk.changed.contains_key(&key)) {
                 walk.counted.add(&by, cost_of(&key, &record));
             }
@@ -138,7 +139,7 @@ impl Quota {
 
     /// Refuses what a peer brings past the quota of who has put it, or past what it may hand over.
     pub(super) fn check(&mut self, delivery: &Delivery, now: Moment) -> Result<(), Refusal> {
-        if self.limit == 0 || delivery.bytes == 0 {
+        if self.limit == 0 {
             return Ok(());
         }
         if delivery.by != self.own {
@@ -264,7 +265,7 @@ mod tests {
     }
 
     fn put(by: &Arc<str>, bytes: u64) -> Delivery {
-        Delivery { from: by.clone(), by: by.clone(), bytes, far: false }
+        Delivery { from: by.clone(), by: by.clone(), bytes, far: false, removes: false }
     }
 
     #[test]
@@ -335,7 +336,6 @@ mod tests {
             quota.took(&key, &one, None);
         }
         assert!(matches!(quota.check(&one, now), Err(Refusal::Forbidden(_))), "all was counted a moment ago");
-        quota.check(&put(&by, 0), now).expect("a removal takes nothing");
         let later = now + REST;
         assert!(matches!(quota.check(&one, later), Err(Refusal::Unavailable(_))), "it is counted anew");
         quota.check(&put(&"another".into(), 10), later).expect("others have room meanwhile");

@@ -83,7 +83,7 @@ impl Change {
             Ask::Put { key, value, stamp, .. } | Ask::Revise { key, value: Some(value), stamp, .. } => {
                 (key, stamp, cost(key, value))
             }
-            Ask::Remove { key, stamp, .. } => (key, stamp, 0),
+            Ask::Remove { key, stamp, .. } => (key, stamp, cost(key, &Value::Nil)),
             _ => return None,
         };
         // Where a revision goes, the script is already.
@@ -106,7 +106,8 @@ impl Change {
     }
 }
 
-/// Refuses what a peer brings past a quota, unless it takes no more room than what the same node has put there before.
+/// Refuses what a peer brings past a quota, unless it takes no more room than what the same node has put there before, or
+/// than what it removes.
 async fn check_quota(
     net: &Net,
     key: &Key,
@@ -123,15 +124,16 @@ async fn check_quota(
 }
 
 fn takes_the_place_of(delivery: &Delivery, key: &Key, record: &Record) -> bool {
-    let is_of = |provenance: &Provenance| provenance.by == delivery.by && provenance.removed.is_none();
-    record.provenance.as_deref().is_some_and(is_of) && delivery.bytes <= cost_of(key, record)
+    let is_of = |provenance: &Provenance| provenance.by == delivery.by;
+    let may = delivery.removes || record.provenance.as_deref().is_some_and(is_of);
+    may && delivery.bytes <= cost_of(key, record)
 }
 
 /// What a peer brings, for the quotas.
 fn delivery(net: &Net, from: &Arc<str>, key: &Key, provenance: &Provenance, bytes: u64) -> Delivery {
     let by = provenance.by.clone();
     let far = *from != by && net.is_far(key, provenance.replicas);
-    Delivery { from: from.clone(), by, bytes, far }
+    Delivery { from: from.clone(), by, bytes, far, removes: provenance.removed.is_some() }
 }
 
 fn asker(ask: &Ask) -> Option<&Asker> {

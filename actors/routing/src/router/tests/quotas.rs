@@ -203,3 +203,33 @@ async fn nobody_uses_up_the_quota_of_another_by_handing_its_puts_on_again_and_ag
     }
     assert!(matches!(world.serve(0, &victim, put("b")).await, Answer::Stored { .. }));
 }
+
+#[actix::test]
+async fn tombstones_count_for_who_has_removed_and_what_is_there_may_be_removed_all_the_same() {
+    let mut world = world(3).await;
+    let [mut vandal, owner] = [1, 2].map(|node| world.nodes[node].id.clone());
+    let remove = |world: &World, name: &str| {
+        let gone = |record: &mut Record| {
+            record.version += 1;
+            record.value = Value::Nil;
+            record.expires = Some(UnixMillis(START.0 + 24 * 3_600_000));
+        };
+        let terms = Terms { removed: Some(Removal::Everywhere), ..Terms::default() };
+        let stamp = stamp_of(&world.nodes[1].signed(name, gone, terms));
+        Ask::Remove { key: key(name), stamp, asker: Asker::default() }
+    };
+    let put = put_of("there", &world.nodes[2].signed("there", |_| (), Terms::default()));
+    assert!(matches!(world.serve(0, &owner, put).await, Answer::Stored { .. }));
+    // What a record takes, its key, and no value.
+    let fit = (1 << 20) / (256 + 16 + 1);
+    for number in 0..fit {
+        let answer = world.serve(0, &vandal, remove(&world, &format!("nothing {number:08}"))).await;
+        assert!(matches!(answer, Answer::Removed { .. }), "{answer:?}");
+    }
+    assert!(is_past_its_quota(&world.serve(0, &vandal, remove(&world, "nothing one more")).await));
+    world.restart(0).await;
+    world.idle().await;
+    vandal = world.nodes[1].id.clone();
+    assert!(is_past_its_quota(&world.serve(0, &vandal, remove(&world, "nothing else")).await), "they are stored");
+    assert!(matches!(world.serve(0, &vandal, remove(&world, "there")).await, Answer::Removed { .. }));
+}
