@@ -65,6 +65,16 @@ fn the_walk_shows_three_objects_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_demo_has_as_many_nodes_as_it_takes_even_if_they_need_not_all_know_each_other() {
+    let folder = TempDir::new().unwrap();
+    let output = demo(folder.path(), &["--nodes", "64", "--once"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("64 nodes are one network") && text.contains("\"still here\""), "{text}");
+    assert_eq!(processes(folder.path()), 0);
+}
+
+#[test]
 fn a_demo_that_is_told_to_end_leaves_nothing_behind() {
     for signal in [Signal::INT, Signal::TERM] {
         let folder = TempDir::new().unwrap();

@@ -96,8 +96,11 @@ impl Member {
     pub(super) fn failure(&self, what: &str) -> Failure {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(TAIL)..].join(" | ");
-        Failure::Unavailable(format!("node {} {what}; its last words: {last}", self.number))
+        let last = match &lines[lines.len().saturating_sub(TAIL)..] {
+            [] => String::new(),
+            last => format!("; its last words: {}", last.join(" | ")),
+        };
+        Failure::Unavailable(format!("node {} {what}{last}", self.number))
     }
 }
 
