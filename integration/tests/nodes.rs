@@ -24,6 +24,14 @@ fn a_node_serves_both_versions_of_the_protocol() {
 }
 
 #[test]
+fn a_node_with_little_to_store_takes_no_huge_pages() {
+    let node = Node::start();
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", node.pid())).unwrap();
+    let huge = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+    assert_eq!(huge.trim(), "0 kB", "{rollup}");
+}
+
+#[test]
 fn a_node_ends_when_it_is_asked_to_and_starts_again_with_what_it_had() {
     let mut node = Node::start();
     let () = node.connect().set("k", "v").unwrap();

@@ -2,7 +2,7 @@
 
 mod files;
 mod network;
-mod pages;
+pub mod pages;
 
 use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
@@ -46,7 +46,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .with_context(|| format!("log.filter {:?} is not understood", options.settings.log.filter))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    pages::be_small();
     actix::System::new().block_on(serve(options))
 }
 

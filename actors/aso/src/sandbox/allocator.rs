@@ -8,20 +8,31 @@
 //! bounds how many allocations a handler can chain: whatever trick builds a nested value pays for each level, so
 //! that the deepest one which fits into the memory budget can still be dropped and cloned on a 2 MiB stack.
 //!
+//! A program that has it begins without huge pages; a node allows them once it has stored much. mimalloc asks for them, and
+//! each of its threads has a little in many places: an idle node would take twice the memory.
+//!
 //! This file holds the workspace's only `unsafe` code: the trait that an allocator implements is unsafe, and so are
-//! the four calls that pass its arguments on to mimalloc unchanged.
+//! the four calls that pass its arguments on to mimalloc unchanged. What runs before `main` is called unsafe, too.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 
 use mimalloc::MiMalloc;
+use rustix::thread::disable_transparent_huge_pages;
 
 /// Bytes that each live allocation is charged beyond its size.
 pub const OVERHEAD: usize = 96;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// Before the first allocation: a page that was made huge stays so. Safe, because it is a system call and needs nothing of
+/// what is set up until `main`. A kernel that has no huge pages does not mind.
+#[ctor::ctor(unsafe)]
+fn begin_small() {
+    let _as_it_was = disable_transparent_huge_pages(true);
+}
 
 /// mimalloc, counted for each thread.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use comet_kernel::contract::aso::{Condition, Lifetime, Op, Put, ScriptChoice};
 use comet_kernel::settings::Durability;
 use comet_kernel::{Kernel, Key, Settings, Value};
 use comet_ops::identity::Identity;
+use comet_ops::node::pages;
 use comet_ops::tree::{self, Medium};
 use rustix::time::{ClockId, clock_gettime};
 use tempfile::TempDir;
@@ -52,6 +53,7 @@ fn measure(bench: &Bench, objects: usize) -> anyhow::Result<Cost> {
         let data = folder.path().join("data");
         comet_storage::prepare(&data, &settings.storage)?;
         let node = tree::start(&kernel, &settings, &data, &identity, Medium::SOCKETS).await?;
+        let _ends_with_the_runtime = actix::spawn(pages::grow(kernel.clock.clone()));
         let (sender, receiver) = oneshot::channel();
         let directory = node.aso.directory.clone();
         let asker = Asker::new(move |call, now| directory.ask(call, now, false), &kernel.clock, &identity.id);
