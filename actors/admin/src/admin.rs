@@ -2,9 +2,10 @@
 //!
 //! It lives on its own thread together with its connections. A connection asks other actors by itself, with deadlines, so
 //! that the actor is always there for the next one. A restart of the actor lets each connection finish the command that
-//! it is at, because that command may be the restart.
+//! it is at, because that command may be the restart. If the socket cannot be opened again then, it is tried on and on: a
+//! node does not end because its operator cannot reach it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +28,8 @@ use crate::socket::Socket;
 pub(crate) const NAME: &str = "admin";
 /// How long to wait before the next try when the system gives no connection: it is out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait before the socket is opened again that could not be.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the admin actor works with.
 #[derive(Clone, Debug)]
@@ -59,15 +62,14 @@ pub fn child(kernel: &Kernel, settings: &settings::Admin, socket: &Path, parts: 
     let bound_before = AtomicBool::new(false);
     let on = thread.clone();
     ActorSpec::new(NAME, &thread, move || {
-        let socket = Socket::bind(&path, bound_before.load(Ordering::Relaxed))?;
-        bound_before.store(true, Ordering::Relaxed);
-        tracing::debug!(socket = %path.display(), "admin socket open");
+        let socket = open(&path, &bound_before)?;
         let (closing, _) = watch::channel(false);
         Ok(Admin {
             office: office.clone(),
             thread: on.clone(),
             nursery: nursery.clone(),
-            socket: Rc::new(socket),
+            path: path.clone(),
+            socket: socket.map(Rc::new),
             closing,
             open: Arc::default(),
             most,
@@ -75,6 +77,22 @@ pub fn child(kernel: &Kernel, settings: &settings::Admin, socket: &Path, parts: 
         })
     })
     .into()
+}
+
+/// Opens the socket. None if that fails for one that was open before.
+fn open(path: &Path, bound_before: &AtomicBool) -> Result<Option<Socket>, String> {
+    match Socket::bind(path, bound_before.load(Ordering::Relaxed)) {
+        Ok(socket) => {
+            bound_before.store(true, Ordering::Relaxed);
+            tracing::debug!(socket = %path.display(), "admin socket open");
+            Ok(Some(socket))
+        }
+        Err(reason) if bound_before.load(Ordering::Relaxed) => {
+            tracing::error!("there is no admin socket until this is mended: {reason}");
+            Ok(None)
+        }
+        Err(reason) => Err(reason),
+    }
 }
 
 fn meter(kernel: &Kernel, name: &'static str) -> Arc<Meter> {
@@ -87,7 +105,9 @@ struct Admin {
     office: Arc<Office>,
     thread: Thread,
     nursery: Nursery,
-    socket: Rc<Socket>,
+    path: PathBuf,
+    /// None while it cannot be opened again.
+    socket: Option<Rc<Socket>>,
     /// Tells the connections, by its value or by its end, that they are to finish.
     closing: watch::Sender<bool>,
     /// Each open connection holds it, so that it counts for as long as it lives, whatever holds the actor up.
@@ -98,7 +118,7 @@ struct Admin {
 
 impl Admin {
     fn accept(&mut self, context: &mut Context<Self>) {
-        let socket = self.socket.clone();
+        let Some(socket) = self.socket.clone() else { return self.open_later(context) };
         context.then(async move { socket.accept().await }, |admin, accepted, context| match accepted {
             Ok(stream) => {
                 admin.serve(stream, context);
@@ -109,6 +129,14 @@ impl Admin {
                 let clock = admin.office.kernel.clock.clone();
                 context.after(&clock, PAUSE, Admin::accept);
             }
+        });
+    }
+
+    fn open_later(&mut self, context: &mut Context<Self>) {
+        let clock = self.office.kernel.clock.clone();
+        context.after(&clock, AGAIN, |admin, context| {
+            admin.socket = Socket::bind(&admin.path, true).ok().map(Rc::new);
+            admin.accept(context);
         });
     }
 

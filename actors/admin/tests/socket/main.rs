@@ -136,6 +136,27 @@ fn a_restart_of_the_admin_actor_is_answered_through_its_own_socket() {
 }
 
 #[test]
+fn a_socket_that_cannot_be_opened_again_ends_nothing_and_is_opened_once_it_can() {
+    run(async {
+        let node = Node::start().await;
+        let mut client = node.client().await;
+        std::fs::remove_file(&node.socket).unwrap();
+        std::fs::write(&node.socket, "precious").unwrap();
+        assert_eq!(client.ask(Command::Restart { path: path("comet/admin") }).await.unwrap(), Answer::Done);
+        let running = || node.kernel.registry.find("comet/admin").unwrap().status.to_string();
+        assert_eq!((running().as_str(), std::fs::read(&node.socket).unwrap()), ("running", b"precious".to_vec()));
+        std::fs::remove_file(&node.socket).unwrap();
+        let deadline = node.kernel.clock.now() + Duration::from_secs(20);
+        let mut again = Client::connect(&node.socket).await;
+        while again.is_err() && node.kernel.clock.now() < deadline {
+            node.kernel.clock.sleep(Duration::from_millis(20)).await;
+            again = Client::connect(&node.socket).await;
+        }
+        assert!(matches!(again.unwrap().ask(Command::Actors).await, Ok(Answer::Actors(_))));
+    });
+}
+
+#[test]
 fn a_node_of_a_network_tells_about_it() {
     run(async {
         let node = Node::networked().await;
