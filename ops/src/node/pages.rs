@@ -9,7 +9,7 @@ use comet_kernel::Clock;
 use rustix::thread::disable_transparent_huge_pages;
 
 /// KiB of memory in use, the program itself not counted, from which on pages are huge. An idle node needs less.
-const MUCH_KIB: u64 = 32 << 10;
+const MUCH_KIB: u64 = 16 << 10;
 /// How long between two looks. What is loaded before stays in small pages, and a client may load a hundred megabytes in a
 /// second.
 const LOOK: Duration = Duration::from_millis(100);
