@@ -97,9 +97,7 @@ fn more_clients_than_there_are_files_neither_lock_the_operator_out_nor_stop_writ
         let noise: Vec<u8> = (0..1 << 16).flat_map(|_| random.number().to_le_bytes()).collect();
         let () = connection.set(format!("k{number}"), noise).unwrap();
     }
-    let figures = node.comet(&["ctl", "inspect", "reader", "--json"]);
-    let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
-    assert_eq!(figures["figures"][0]["Storage"]["read_only"], serde_json::Value::Null, "{figures}");
+    assert_eq!(node.figure("reader", "Storage", "read_only"), serde_json::Value::Null);
     let stderr = node.stderr();
     assert!(stderr.contains("may open 500 files") && stderr.contains("gateway.max_connections is 10000"), "{stderr}");
 }
@@ -112,6 +110,55 @@ fn a_node_takes_more_clients_than_the_soft_limit_of_open_files_if_the_hard_one_l
         client.write_all(b"PING\r\n").unwrap();
     }
     assert_eq!(told(&mut crowd), vec![*b"+PON"; 400]);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = comet();
+    command.args(["--json", "node", "--until-stdin-closes", "--resp", "127.0.0.1:0", "--data"]).arg(folder.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(full).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let place: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    // What is logged of this is lost.
+    let restart = comet().args(["ctl", "restart", "timer", "--data"]).arg(folder.path()).output().unwrap();
+    assert!(restart.status.success(), "{restart:?}");
+    let mut client = TcpStream::connect(place["resp"].as_str().unwrap()).unwrap();
+    client.write_all(b"PING\r\n").unwrap();
+    let mut pong = [0; 7];
+    client.read_exact(&mut pong).unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// Ticks of processor time, of which a hundred are a second.
+fn worked(node: &Node) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_client_that_stops_reading_keeps_no_processor_busy() {
+    let node = Node::builder().set("gateway.request_timeout_ms", 100).start();
+    let mut connection = node.connect();
+    for number in 0..40 {
+        let () = connection.set(format!("k{number}"), vec![7_u8; 1 << 20]).unwrap();
+    }
+    let all: Vec<_> = (0..40).map(|number| format!("k{number}")).collect();
+    let mut client = TcpStream::connect(node.resp()).unwrap();
+    client.write_all(format!("MGET {}\r\n", all.join(" ")).repeat(2).as_bytes()).unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    let mut before = worked(&node);
+    // Far past the time that a request has.
+    eventually(Duration::from_secs(30), "the node rests", || {
+        // What it takes over a while is looked at, not whether something has come.
+        std::thread::sleep(Duration::from_millis(500));
+        let spent = worked(&node) - std::mem::replace(&mut before, worked(&node));
+        spent < 5
+    });
 }
 
 #[test]

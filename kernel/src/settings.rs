@@ -235,7 +235,7 @@ settings! {
         threads: u64 = 0_u64, 0..=256_u64;
         /// Milliseconds after which a request that has no answer ends with an error.
         request_timeout_ms: u64 = 35_000_u64, 100..=3_600_000_u64;
-        /// Seconds without a request after which a connection is closed; 0 is never.
+        /// Seconds without a byte from a client or to it after which its connection is closed; 0 is never.
         idle_seconds: u64 = 0_u64, 0..=86_400_u64;
         /// Requests in each second of one client address; 0 is no limit.
         requests_per_second: u64 = 0_u64, 0..=1_000_000_000_u64;

@@ -45,7 +45,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&options.settings.log.filter)
         .with_context(|| format!("log.filter {:?} is not understood", options.settings.log.filter))?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    // What cannot be logged is lost: to say so on a standard error that is full or closed would end the node.
+    log.log_internal_errors(false).init();
     actix::System::new().block_on(serve(options))
 }
 

@@ -1,7 +1,9 @@
 //! How many more requests a connection may make, if the configuration limits that.
 //!
 //! The limiter owns the bucket of a client's address. A connection spends a lease of many tokens by itself, and asks
-//! for the next one in the background when half is spent, so that a request waits for a lease only if it is the first.
+//! for the next one in the background when half is spent, so that only its first requests wait for a lease. Its first
+//! lease is of one token, and each is twice as large as the one before, because what a connection has not spent is lost
+//! with it: many connections of few requests must not use up what their address may.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -23,8 +25,10 @@ const LARGEST: u64 = 1_024;
 pub(crate) struct Allowance {
     limiter: Handle<Lease>,
     ip: IpAddr,
-    /// Tokens to ask for at once.
+    /// Tokens to ask for at once, at most.
     share: u32,
+    /// Tokens that were asked for last.
+    lease: u32,
     tokens: u32,
     asked: Option<Pending<Leased>>,
     refused_until: Moment,
@@ -49,6 +53,7 @@ impl Allowance {
             limiter: limiter.clone(),
             ip: ip.to_canonical(),
             share,
+            lease: 0,
             tokens: 0,
             asked: None,
             refused_until: Moment::default(),
@@ -67,7 +72,7 @@ impl Allowance {
             (0, Poll::Ready(())) => Permit::Refused(self.refusal(now)),
             _ => {
                 self.tokens -= 1;
-                if self.tokens <= self.share / 2 && self.may_ask(now) {
+                if self.lease > 1 && self.tokens <= self.lease / 2 && self.may_ask(now) {
                     // If nobody takes the question it is asked again with the next request.
                     self.asked = self.ask();
                 }
@@ -88,8 +93,9 @@ impl Allowance {
         ErrorLine::new(format!("LIMITED retry after {wait} ms"))
     }
 
-    fn ask(&self) -> Option<Pending<Leased>> {
-        let lease = Lease { subject: Subject::Client(self.ip), tokens: self.share };
+    fn ask(&mut self) -> Option<Pending<Leased>> {
+        self.lease = (2 * self.lease).clamp(1, self.share);
+        let lease = Lease { subject: Subject::Client(self.ip), tokens: self.lease };
         self.limiter.ask(lease).ok()
     }
 

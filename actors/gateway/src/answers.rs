@@ -89,9 +89,9 @@ impl Answers {
         overtakes && self.calls < UNDER_WAY && room
     }
 
-    /// When the oldest request has to be answered.
-    pub(crate) fn due(&self) -> Option<Moment> {
-        self.owed.front().map(|owed| owed.deadline)
+    /// When the oldest request has to be answered; none while so much waits to be written that no answer is taken.
+    pub(crate) fn due(&self, output: usize) -> Option<Moment> {
+        self.owed.front().filter(|_| output < OUTPUT_BYTES).map(|owed| owed.deadline)
     }
 
     /// Takes in what a command came to. What is answered goes out at once if nothing is owed before it.

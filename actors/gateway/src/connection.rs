@@ -107,7 +107,8 @@ struct Connection {
     taken: usize,
     /// The output has been held back once, for the answers that may come in the same turn of the thread.
     held_back: bool,
-    last_request: Moment,
+    /// When the client last sent or took a byte.
+    last_heard: Moment,
     alarm: Option<(Moment, Alarm)>,
     stopping: LocalBoxFuture<'static, ()>,
     /// When the connection ends although something is under way, once the node stops.
@@ -133,7 +134,7 @@ impl Connection {
             look: None,
             taken: 0,
             held_back: false,
-            last_request: session.now,
+            last_heard: session.now,
             session,
             alarm: None,
             stopping: Box::pin(async move {
@@ -191,6 +192,7 @@ impl Connection {
             Poll::Ready(Err(_)) => return Err(End::Lost),
             Poll::Ready(Ok(0)) => self.input_ended = true,
             Poll::Ready(Ok(bytes)) => {
+                self.last_heard = self.session.now;
                 self.session.common.tally.read.fetch_add(bytes as u64, Ordering::Relaxed);
                 if bytes >= self.room {
                     self.room = (self.room * 2).min(LARGEST_READ);
@@ -224,7 +226,6 @@ impl Connection {
             started += 1;
         }
         if started > 0 {
-            self.last_request = self.session.now;
             self.session.common.tally.requests.fetch_add(started, Ordering::Relaxed);
         }
         started > 0
@@ -280,6 +281,7 @@ impl Connection {
                 Poll::Pending => return Ok(self.written > before),
                 Poll::Ready(Ok(0) | Err(_)) => return Err(End::Lost),
                 Poll::Ready(Ok(bytes)) => {
+                    self.last_heard = self.session.now;
                     self.written += bytes;
                     self.taken += bytes;
                 }
@@ -340,8 +342,8 @@ impl Connection {
     /// When to act although nothing has come.
     fn due(&self) -> Option<Moment> {
         let idle = self.session.common.settings.idle_seconds;
-        let idle = (idle > 0).then(|| self.last_request + Duration::from_secs(idle));
-        let due = self.answers.due().or(idle);
+        let idle = (idle > 0).then(|| self.last_heard + Duration::from_secs(idle));
+        let due = if self.answers.is_empty() { idle } else { self.answers.due(self.output.len()) };
         self.drain_until.into_iter().chain(due).chain(self.look).min()
     }
 

@@ -68,7 +68,7 @@ pub fn child(kernel: &Kernel, settings: &settings::Gateway, parts: Parts, bound:
         limiter: parts.limiter,
         node: parts.node,
         tally: Arc::default(),
-        cursors: Cursors::default(),
+        cursors: Cursors::new(kernel.clock.unix()),
         stopping: watch::Sender::new(false),
         socket: Socket { bound: bound.clone(), listener: Mutex::new(None) },
     });

@@ -127,7 +127,8 @@ fn auth(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
 /// The client stays who it was.
 fn wrong_password(session: &Session) -> Started {
     tracing::warn!(client = %session.peer, "wrong user name or password");
-    let wait = session.common.kernel.clock.sleep(WRONG_PASSWORD);
+    let timeout = Duration::from_millis(session.common.settings.request_timeout_ms);
+    let wait = session.common.kernel.clock.sleep(WRONG_PASSWORD.min(timeout / 2));
     Started::Task(Box::pin(async move {
         wait.await;
         Frame::Error(ErrorLine::fixed("WRONGPASS invalid username-password pair or user is disabled."))

@@ -29,24 +29,25 @@ const PAGE: usize = 10;
 
 fn scan(session: &mut Session, words: Words<'_>) -> Result<Started, ErrorLine> {
     let filter = Filter::read(words.from(2), session.unix)?;
-    let scan = storage::Scan { after: after(words.at(1), &session.common.cursors)?, limit: filter.limit };
+    let (cursor, after) = start(words.at(1), &session.common.cursors)?;
+    let scan = storage::Scan { after, limit: filter.limit };
     let common = session.common.clone();
     Ok(Started::Task(Box::pin(async move {
         let page = common.storage.scan.call(scan).await.map_err(ErrorLine::from);
         let page = page.and_then(|page| page.map_err(|error| ErrorLine::new(format!("UNAVAILABLE {error}"))));
-        Frame::of(page.map(|page| filter.listing(page, &common.cursors)))
+        Frame::of(page.map(|page| filter.listing(page, cursor, &common.cursors)))
     })))
 }
 
-/// The key that a cursor stands for; none for the start.
-fn after(word: &[u8], cursors: &Cursors) -> Result<Option<Key>, ErrorLine> {
+/// A cursor, and the key that it stands for; none for the start.
+fn start(word: &[u8], cursors: &Cursors) -> Result<(u64, Option<Key>), ErrorLine> {
     let invalid = || ErrorLine::fixed("ERR invalid cursor");
     let cursor = std::str::from_utf8(word).ok().and_then(|word| word.parse::<u64>().ok()).ok_or_else(invalid)?;
     if cursor == 0 {
-        return Ok(None);
+        return Ok((0, None));
     }
     let forgotten = || ErrorLine::fixed("ERR invalid cursor: it is too old or never was one; start again with SCAN 0");
-    cursors.find(cursor).ok_or_else(forgotten).map(Some)
+    cursors.find(cursor).ok_or_else(forgotten).map(|key| (cursor, Some(key)))
 }
 
 struct Filter {
@@ -79,8 +80,8 @@ impl Filter {
         Ok(filter)
     }
 
-    fn listing(&self, page: storage::Page, cursors: &Cursors) -> Frame {
-        let next = page.next.map_or(0, |key| cursors.put(key));
+    fn listing(&self, page: storage::Page, cursor: u64, cursors: &Cursors) -> Frame {
+        let next = page.next.map_or(0, |key| cursors.put(key, cursor));
         let wanted = page.items.into_iter().filter(|(key, record)| {
             record.is_live(self.unix)
                 && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(key.as_bytes()))

@@ -1,5 +1,7 @@
 //! What each command answers.
 
+use comet_kernel::{Clock, UnixMillis, settings};
+
 use crate::fake::Node;
 
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -95,12 +97,13 @@ async fn numbers_are_counted_by_their_object() {
 
 #[actix::test]
 async fn keys_are_listed_some_at_a_time() {
-    let node = Node::start(|_| ()).await;
+    // Cursors begin with the microseconds of the time.
+    let node = Node::try_start(Clock::manual(UnixMillis(1)), |_| ()).await.expect("starts");
     let mut client = node.client().await;
     client.says("MSET a 1 b 2 c 3\n DBSIZE", "+OK\r\n:3\r\n").await;
-    client.says("SCAN 0 COUNT 2", "*2\r\n$1\r\n1\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n").await;
+    client.says("SCAN 0 COUNT 2", "*2\r\n$4\r\n1000\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n").await;
     let mut other = node.client().await;
-    other.says("SCAN 1 COUNT 2", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nc\r\n").await;
+    other.says("SCAN 1000 COUNT 2", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nc\r\n").await;
     client.says("SCAN 0 MATCH [bc] TYPE string COUNT 100000", "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nb\r\n$1\r\nc\r\n").await;
     client.says("SET buried x\n SCAN 0 MATCH b*", "+OK\r\n*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n").await;
     client.says("SCAN x", "-ERR invalid cursor\r\n").await;
@@ -274,13 +277,12 @@ async fn clients_and_their_tools_get_what_they_ask_for_at_the_start() {
     node.stop().await;
 }
 
+fn user(name: &str, operator: bool) -> settings::User {
+    settings::User { name: name.to_owned(), password_sha256: SECRET.to_owned(), operator }
+}
+
 #[actix::test]
 async fn with_users_configured_a_client_has_to_log_in() {
-    let user = |name: &str, operator| comet_kernel::settings::User {
-        name: name.to_owned(),
-        password_sha256: SECRET.to_owned(),
-        operator,
-    };
     let node = Node::start(|settings| settings.users = vec![user("ann", true), user("bob", false)]).await;
     let mut client = node.client().await;
     client.says("GET k\n PING", "-NOAUTH Authentication required.\r\n-NOAUTH Authentication required.\r\n").await;
@@ -304,6 +306,18 @@ async fn with_users_configured_a_client_has_to_log_in() {
     let mut stranger = node.client().await;
     stranger.send("*11\r\n").await;
     assert_eq!(stranger.rest().await, "-ERR Protocol error: unauthenticated multibulk length\r\n");
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_wrong_password_is_told_so_however_little_time_a_request_has() {
+    let change = |settings: &mut settings::Gateway| {
+        settings.users = vec![user("ann", true)];
+        settings.request_timeout_ms = 100;
+    };
+    let node = Node::start(change).await;
+    let refusal = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    node.client().await.says("AUTH ann wrong", refusal).await;
     node.stop().await;
 }
 

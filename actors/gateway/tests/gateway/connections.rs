@@ -255,13 +255,41 @@ async fn a_connection_that_says_nothing_for_too_long_is_closed() {
 
 #[actix::test]
 async fn a_client_past_its_rate_is_told_when_to_come_again() {
-    // The fake grants two leases of ten tokens each.
+    // The fake grants twenty tokens.
     let clock = Clock::manual(UnixMillis(1_000_000));
     let node = Node::try_start(clock, |settings| settings.requests_per_second = 160).await.expect("starts");
     let mut client = node.client().await;
     client.ask(&"PING\n".repeat(22)).await;
     client.expect(&"+PONG\r\n".repeat(20)).await;
     client.expect(&"-LIMITED retry after 60000 ms\r\n".repeat(2)).await;
+    node.stop().await;
+}
+
+#[actix::test]
+async fn many_clients_of_one_address_have_as_many_requests_as_one() {
+    let clock = Clock::manual(UnixMillis(1_000_000));
+    let node = Node::try_start(clock, |settings| settings.requests_per_second = 160).await.expect("starts");
+    for _ in 0..20 {
+        node.client().await.says("PING", "+PONG\r\n").await;
+    }
+    node.client().await.says("PING", "-LIMITED retry after 60000 ms\r\n").await;
+    node.stop().await;
+}
+
+#[actix::test]
+async fn a_client_that_takes_its_time_to_read_is_not_idle() {
+    let clock = Clock::manual(UnixMillis(1_000_000));
+    let node = Node::try_start(clock.clone(), |settings| settings.idle_seconds = 60).await.expect("starts");
+    let mut client = node.client().await;
+    let value = "x".repeat(1 << 20);
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1048576\r\n{value}\r\n")).await;
+    client.expect("+OK\r\n").await;
+    client.ask(&"GET k\n".repeat(30)).await;
+    let answer = format!("$1048576\r\n{value}\r\n");
+    for _ in 0..3 {
+        client.expect(&answer.repeat(10)).await;
+        clock.advance(Duration::from_secs(59));
+    }
     node.stop().await;
 }
 

@@ -178,7 +178,7 @@ struct Fake {
     records: BTreeMap<Key, Arc<Record>>,
     parked: Vec<Responder<Result<Reply, Refusal>>>,
     versions: u64,
-    leases: u32,
+    leased: u32,
     routed: Arc<AtomicUsize>,
 }
 
@@ -186,7 +186,7 @@ impl Actor for Fake {}
 
 impl Fake {
     fn new(directory: Directory, clock: Clock, routed: Arc<AtomicUsize>) -> Self {
-        Fake { directory, clock, records: BTreeMap::new(), parked: Vec::new(), versions: 0, leases: 0, routed }
+        Fake { directory, clock, records: BTreeMap::new(), parked: Vec::new(), versions: 0, leased: 0, routed }
     }
 
     fn store(&mut self, key: &Key, value: Value, lifetime: Lifetime) {
@@ -350,13 +350,13 @@ impl Handler<ReadStatus> for Fake {
 }
 
 impl Handler<Lease> for Fake {
-    /// Two leases, and no more.
+    /// Twenty tokens, and no more.
     fn handle(&mut self, lease: Lease, responder: Responder<Leased>, _: &mut Context<Self>) {
-        self.leases += 1;
-        responder.answer(if self.leases <= 2 {
-            Leased::Granted { tokens: lease.tokens }
-        } else {
-            Leased::Refused { retry_after_ms: 60_000 }
+        let tokens = lease.tokens.min(20 - self.leased);
+        self.leased += tokens;
+        responder.answer(match tokens {
+            0 => Leased::Refused { retry_after_ms: 60_000 },
+            tokens => Leased::Granted { tokens },
         });
     }
 }
