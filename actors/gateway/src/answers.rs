@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use comet_kernel::{Moment, UnixMillis};
 use futures::future::LocalBoxFuture;
@@ -14,12 +16,17 @@ use crate::frame::{Frame, Outcome};
 use crate::gather::Gather;
 use crate::session::{Awaited, Session};
 use crate::tally::Tally;
-use crate::unread::{SMALL_ANSWER, refusal};
+use crate::unread::{SMALL_ANSWER, Unread, refusal};
 
 /// Calls of one connection that may be under way before no more requests are started.
 const UNDER_WAY: usize = 1_024;
+/// Bytes of the requests under way before no more are started: what is to be put waits in memory until it is stored.
+const REQUESTED_BYTES: usize = 4 << 20;
 /// Bytes that may wait to be written before no more requests are started and no more answers taken.
 const OUTPUT_BYTES: usize = 1 << 20;
+
+/// How long between two looks at what has come for later requests than the oldest.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What a command came to.
 pub(crate) enum Started {
@@ -39,23 +46,30 @@ pub(crate) enum Started {
 }
 
 /// The answers that a connection still owes.
-#[derive(Default)]
 pub(crate) struct Answers {
     owed: VecDeque<Owed>,
-    /// Bytes of answers that are there, but behind one that is not.
+    /// Bytes of answers that are there, but behind one that is not, or behind more than the client reads.
     held: usize,
+    /// The same, for the bound of all connections together.
+    unread: Unread,
     /// Calls under way, at most.
     calls: usize,
+    /// Bytes of their requests.
+    requested: usize,
+    /// When what has come for later requests was last looked at.
+    looked: Moment,
 }
 
 struct Owed {
     deadline: Moment,
     calls: usize,
+    /// Bytes of the request.
+    requested: usize,
     answer: Answer,
 }
 
 enum Answer {
-    /// Answers that are there, but behind one that is not.
+    /// Answers that are there, but behind one that is not, or behind more than the client reads.
     Held(Vec<u8>),
     Call {
         awaited: Awaited,
@@ -66,14 +80,14 @@ enum Answer {
 }
 
 impl Answers {
+    pub(crate) fn new(tally: &Arc<Tally>) -> Self {
+        let unread = Unread::new(tally);
+        Answers { owed: VecDeque::new(), held: 0, unread, calls: 0, requested: 0, looked: Moment::default() }
+    }
+
     /// Whether nothing is owed.
     pub(crate) fn is_empty(&self) -> bool {
         self.owed.is_empty()
-    }
-
-    /// Bytes of answers that are there, but behind one that is not.
-    pub(crate) fn held(&self) -> usize {
-        self.held
     }
 
     /// Whether another request may start, given what waits to be written here and on all connections: the bounds are not
@@ -86,7 +100,7 @@ impl Answers {
         };
         let waiting = output + self.held;
         let room = waiting < SMALL_ANSWER || (waiting < OUTPUT_BYTES && !tally.is_tight());
-        overtakes && self.calls < UNDER_WAY && room
+        overtakes && self.calls < UNDER_WAY && self.requested < REQUESTED_BYTES && room
     }
 
     /// When the oldest request has to be answered; none while so much waits to be written that no answer is taken.
@@ -108,17 +122,31 @@ impl Answers {
             Started::Task(task) => Answer::Task(task),
         };
         self.calls += calls;
-        self.owed.push_back(Owed { deadline: session.deadline(), calls, answer });
+        self.owed.push_back(Owed { deadline: session.deadline(), calls, requested: 0, answer });
+    }
+
+    /// Takes note of how many bytes the request had that was entered last.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        if let Some(owed) = self.owed.back_mut().filter(|owed| !matches!(owed.answer, Answer::Held(_))) {
+            owed.requested += bytes;
+            self.requested += bytes;
+        }
     }
 
     fn hold(&mut self, frame: &Frame, session: &Session) {
         if !matches!(self.owed.back(), Some(Owed { answer: Answer::Held(_), .. })) {
-            self.owed.push_back(Owed { deadline: session.deadline(), calls: 0, answer: Answer::Held(Vec::new()) });
+            self.owed.push_back(Owed {
+                deadline: session.deadline(),
+                calls: 0,
+                requested: 0,
+                answer: Answer::Held(Vec::new()),
+            });
         }
         if let Some(Owed { answer: Answer::Held(bytes), .. }) = self.owed.back_mut() {
             let before = bytes.len();
             encode(bytes, frame, session);
             self.held += bytes.len() - before;
+            self.unread.hold(self.held);
         }
     }
 
@@ -133,14 +161,39 @@ impl Answers {
                 Poll::Ready(Ready::Frame(frame)) => encode(output, &frame, session),
                 Poll::Ready(Ready::Bytes(bytes)) => {
                     self.held -= bytes.len();
+                    self.unread.hold(self.held);
                     output.extend_from_slice(&bytes);
                 }
             }
             self.calls -= owed.calls;
+            self.requested -= owed.requested;
             self.owed.pop_front();
             any = true;
         }
+        if !self.owed.is_empty() && session.now.since(self.looked) >= LOOK {
+            self.looked = session.now;
+            self.look(session, context);
+        }
         any
+    }
+
+    /// Makes answers of all that has come, so that it counts as what waits to be written does, and is refused where that
+    /// would be: a thousand calls may be under way, and bring a MiB each.
+    fn look(&mut self, session: &mut Session, context: &mut Context<'_>) {
+        for owed in &mut self.owed {
+            if matches!(owed.answer, Answer::Held(_) | Answer::Task(_)) {
+                continue;
+            }
+            if let Poll::Ready(Ready::Frame(frame)) = owed.poll(session, context) {
+                let mut bytes = Vec::new();
+                encode(&mut bytes, &frame, session);
+                self.held += bytes.len();
+                self.unread.hold(self.held);
+                self.calls -= std::mem::take(&mut owed.calls);
+                self.requested -= std::mem::take(&mut owed.requested);
+                owed.answer = Answer::Held(bytes);
+            }
+        }
     }
 }
 

@@ -99,7 +99,7 @@ struct Connection {
     output: Vec<u8>,
     /// Bytes of the output that are written.
     written: usize,
-    /// What answers take here, for the bound of all connections together.
+    /// What the output takes, for the bound of all connections together.
     unread: Unread,
     /// When to look whether the client reads; none while nothing waits for it.
     look: Option<Moment>,
@@ -127,7 +127,7 @@ impl Connection {
             input_ended: false,
             room: SMALLEST_READ,
             parser: Parser::default(),
-            answers: Answers::default(),
+            answers: Answers::new(&common.tally),
             output: Vec::new(),
             written: 0,
             unread: Unread::new(&common.tally),
@@ -149,7 +149,7 @@ impl Connection {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let worked = self.work(context);
         let output = if self.output.is_empty() { 0 } else { self.output.capacity() };
-        self.unread.hold(output + self.answers.held());
+        self.unread.hold(output);
         match worked {
             Ok(()) => Poll::Pending,
             Err(end) => Poll::Ready(end),
@@ -222,6 +222,7 @@ impl Connection {
                 break;
             }
             let taken = self.parser.next();
+            self.answers.charge(taken);
             self.input.advance(taken);
             started += 1;
         }

@@ -132,6 +132,29 @@ async fn answers_that_nobody_reads_take_a_bounded_part_of_memory_whoever_asks_fo
 }
 
 #[actix::test]
+async fn what_many_calls_of_one_connection_bring_counts_as_unread_before_it_is_their_turn() {
+    let node = Node::start(|_| ()).await;
+    let mut client = node.client().await;
+    client.ask(&format!("GET parked\n{}", "GET big\n".repeat(600))).await;
+    let mut other = node.client().await;
+    let refusal = "-UNAVAILABLE answers that clients have not read yet take up 256 MiB of memory";
+    let machine = Clock::machine();
+    let deadline = machine.now() + Duration::from_secs(20);
+    loop {
+        other.ask("GET big").await;
+        let mut first = [0; 1];
+        other.0.read_exact(&mut first).await.expect("an answer comes");
+        if first == *b"-" {
+            other.expect(&refusal[1..]).await;
+            break;
+        }
+        other.0.read_exact(&mut vec![0; "1048576\r\n".len() + (1 << 20) + 2]).await.expect("all of it comes");
+        assert!(machine.now() < deadline, "what is owed to the first client does not count");
+    }
+    node.stop().await;
+}
+
+#[actix::test]
 async fn clients_that_do_not_read_are_closed_when_unread_answers_take_much_memory_and_not_before() {
     let clock = Clock::manual(UnixMillis(1_000_000));
     let node = Node::try_start(clock.clone(), |_| ()).await.expect("starts");
@@ -145,7 +168,8 @@ async fn clients_that_do_not_read_are_closed_when_unread_answers_take_much_memor
     let (mut more, answers) = greedy(&node, 8).await;
     assert!(answers.contains('-'), "{answers}");
     // Each is looked at once more than ten seconds later.
-    let deadline = Clock::machine().now() + Duration::from_secs(20);
+    let machine = Clock::machine();
+    let deadline = machine.now() + Duration::from_secs(20);
     loop {
         clock.advance(Duration::from_secs(11));
         let (mut late, again) = greedy(&node, 1).await;
@@ -153,7 +177,7 @@ async fn clients_that_do_not_read_are_closed_when_unread_answers_take_much_memor
             drop(late.pop());
             break;
         }
-        assert!(Clock::machine().now() < deadline, "there is no room again");
+        assert!(machine.now() < deadline, "there is no room again");
     }
     let whole = 63 * (1 << 20);
     let mut closed = 0;

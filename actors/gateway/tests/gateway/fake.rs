@@ -282,6 +282,7 @@ impl Handler<Call> for Fake {
         let plain = |record: Option<Arc<Record>>| record.map_or(Reply::Absent, Reply::Plain);
         let reply = match op {
             Op::Get { .. } if key.as_bytes() == b"parked" => return self.parked.push(responder),
+            Op::Get { .. } if key.as_bytes() == b"big" => Ok(Reply::Value(Value::from(&*"v".repeat(1 << 20)))),
             Op::Get { .. } if key.as_bytes() == b"caller" => {
                 Ok(Reply::Value(format!("{} {}", caller.id, caller.client).as_str().into()))
             }
