@@ -86,6 +86,12 @@ pub enum OpenError {
         /// What it says.
         reason: String,
     },
+    /// The database was open in this process, and its folder is not there any more.
+    #[error("the folder of the database, {}, has gone; attach its disk again, or put it back", path.display())]
+    Gone {
+        /// The folder of the database.
+        path: PathBuf,
+    },
     /// The operating system did not let the database be opened, and the database is not to blame.
     #[error("the database in {} cannot be opened: {reason}; remove the cause and start again", path.display())]
     Unopened {
@@ -138,6 +144,12 @@ pub(crate) fn found(directory: &Path, build: impl FnOnce(&Path) -> Result<(), Op
     build(&unfinished)?;
     fs::rename(&unfinished, &whole).map_err(unwritable(&whole))?;
     sync(directory)
+}
+
+/// Whether the database that was open before in this process is still there.
+pub(crate) fn check_openable(directory: &Path) -> Result<(), OpenError> {
+    let path = folder(directory);
+    if path.exists() { Ok(()) } else { Err(OpenError::Gone { path }) }
 }
 
 /// Whether each table in the folder of a database still has the file that names its parts. fjall takes one without it for

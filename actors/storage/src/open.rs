@@ -33,12 +33,13 @@ impl From<fjall::Error> for Failure {
     }
 }
 
-/// Opens the database in a prepared data directory, and makes one if there is none. If it was open in this process before,
-/// what was `told` of it then holds.
+/// Makes a database in a prepared data directory if there is none.
+pub(crate) fn found(data: &Path, settings: &settings::Storage) -> Result<(), OpenError> {
+    directory::found(data, |folder| guard(data, folder, || Ok(tables(&open_database(folder, settings)?, 0).map(drop)?)))
+}
+
+/// Opens the database in a data directory. If it was open in this process before, what was `told` of it then holds.
 pub(crate) fn open(data: &Path, settings: &settings::Storage, told: Option<Told>) -> Result<Store, OpenError> {
-    directory::found(data, |folder| {
-        guard(data, folder, || Ok(tables(&open_database(folder, settings)?, 0).map(drop)?))
-    })?;
     let folder = directory::folder(data);
     directory::check_tables(&folder)?;
     let unopened = |reason| OpenError::Unopened { path: folder.clone(), reason };

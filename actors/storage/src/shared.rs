@@ -13,8 +13,8 @@ use comet_kernel::contract::storage::Status;
 use comet_kernel::settings;
 
 use crate::changes::Changes;
-use crate::directory::{OpenError, prepare_on};
-use crate::open::open;
+use crate::directory::{OpenError, check_openable, prepare_on};
+use crate::open::{found, open};
 use crate::space::Space;
 use crate::store::{Persist, Store, Told};
 use crate::table::Table;
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     told: Mutex<Option<Told>>,
     /// Held during a commit, so that commits of an abandoned writer cannot mix with those of its successor.
     commits: Mutex<()>,
-    /// The number of the writer's present life.
+    /// The number of the writer's present life; 0 until the database was opened for the first time.
     life: AtomicU64,
     read_only: Mutex<Option<String>>,
     /// Damaged places that listings have passed over.
@@ -62,13 +62,17 @@ impl Shared {
         }
     }
 
-    /// Begins a writer's life: opens the database unless it is open. The writer before has none from now on.
+    /// Begins a writer's life: opens the database unless it is open, and makes one if there is none, but not in the place
+    /// of one that was open already: its disk may have gone, and may come back. The writer before has no life from now on.
     pub(crate) fn begin(&self) -> Result<u64, OpenError> {
         // What an abandoned thread holds is open.
         if let Some(mut store) = self.try_exclusive()
             && store.is_none()
         {
-            prepare_on(&self.directory, &self.settings, &*self.space)?;
+            if self.life.load(Ordering::SeqCst) == 0 {
+                prepare_on(&self.directory, &self.settings, &*self.space)?;
+                found(&self.directory, &self.settings)?;
+            }
             self.open_into(&mut store)?;
         }
         Ok(self.life.fetch_add(1, Ordering::SeqCst) + 1)
@@ -106,8 +110,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes a database that takes no writes any more, and opens it again.
+    /// Closes a database that takes no writes any more, and opens it again. While its folder has gone it stays open for
+    /// reads.
     pub(crate) fn reopen(&self) -> Result<(), String> {
+        check_openable(&self.directory).map_err(|error| error.to_string())?;
         let Some(mut store) = self.try_exclusive() else {
             return Err("the database is unsound and in use; it is opened again when nobody uses it".to_owned());
         };
@@ -118,6 +124,7 @@ impl Shared {
     }
 
     fn open_into(&self, store: &mut Option<Store>) -> Result<(), OpenError> {
+        check_openable(&self.directory)?;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *store = Some(open(&self.directory, &self.settings, *told)?);
         *told = None;
@@ -195,6 +202,20 @@ mod tests {
 
     use super::*;
     use crate::space::FileSystem;
+
+    #[test]
+    fn a_database_that_was_open_is_not_made_anew_where_its_folder_has_gone() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let (directory, gone) = (parent.path().join("data"), parent.path().join("gone"));
+        let shared = Shared::new(&directory, &settings::Storage::default(), Arc::new(FileSystem));
+        let life = shared.begin().expect("it opens");
+        shared.end(life, Duration::from_secs(1)).expect("it closes");
+        std::fs::rename(&directory, &gone).expect("renamed");
+        assert!(matches!(shared.begin(), Err(OpenError::Gone { .. })));
+        assert!(!directory.exists(), "nothing was put in its place");
+        std::fs::rename(&gone, &directory).expect("renamed back");
+        shared.begin().expect("it opens again");
+    }
 
     #[test]
     fn a_clear_that_failed_has_not_happened_though_its_last_write_reached_the_disk() {

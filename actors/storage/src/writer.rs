@@ -6,7 +6,8 @@
 //!
 //! When the disk is full, or a commit fails, the store is read-only: the gate is shut, writes are refused with the
 //! reason, and reads go on. It stays so for [`PENANCE`] at least, so that whoever built on a refused write learns of it.
-//! Then the writer tries again, and opens the database anew if that is what it takes.
+//! Then the writer tries again, and opens the database anew if that is what it takes. It makes no new one: what stands in
+//! a database whose folder has gone must not be answered for by an empty one.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -232,6 +232,58 @@ async fn a_writer_that_was_given_up_as_stuck_does_not_open_the_gate_of_its_succe
     node.stop().await;
 }
 
+/// Writes large records, in whose tables no new files can be made, until the database fails. How many were written.
+async fn write_until_it_fails(node: &Node) -> u64 {
+    for n in 0..100 {
+        let big = Record::plain(1, Value::Bytes(vec![n; 1 << 20].into()));
+        if let Err(error) = node.put(&format!("big{n}"), big, None).await {
+            assert!(matches!(error, WriteError::Failed(_)), "{error:?} after {n}");
+            assert!(node.service.gate.is_shut());
+            assert!(node.get("first").await.is_ok(), "reads go on");
+            return n.into();
+        }
+    }
+    panic!("it goes on writing");
+}
+
+/// Lets time pass until the writer has tried in vain to write again.
+async fn fail_a_retry(node: &Node, clock: &Clock) {
+    let told = node.status().await.read_only;
+    until("a retry", async || {
+        clock.advance(Duration::from_millis(1_100));
+        node.status().await.read_only != told
+    })
+    .await;
+    assert!(node.service.gate.is_shut());
+}
+
+#[actix::test]
+async fn a_database_whose_folder_has_gone_is_not_made_anew_and_goes_on_when_it_is_back() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    node.put("first", plain("first"), None).await.expect("written");
+    let (store, gone) = (folder.path().join("store"), folder.path().join("gone"));
+    fs::rename(&store, &gone).expect("renamed");
+    let written = write_until_it_fails(&node).await;
+    fail_a_retry(&node, &clock).await;
+    assert!(!store.exists(), "an empty database took its place");
+    let reason = node.status().await.read_only.expect("it is read-only");
+    assert!(reason.contains("has gone") && reason.contains("put it back"), "{reason}");
+    assert_eq!(node.get("first").await, Ok(Some(plain("first"))), "reads go on");
+    node.put("refused", plain("refused"), None).await.expect_err("it is read-only");
+    fs::rename(&gone, &store).expect("renamed back");
+    until("the gate's opening", async || {
+        clock.advance(Duration::from_millis(1_100));
+        !node.service.gate.is_shut()
+    })
+    .await;
+    node.put("last", plain("last"), None).await.expect("written");
+    assert_eq!(node.get("first").await, Ok(Some(plain("first"))));
+    assert_eq!(node.status().await.objects, written + 2);
+    node.stop().await;
+}
+
 #[actix::test]
 async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be() {
     let folder = folder();
@@ -241,20 +293,7 @@ async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be
     // New files cannot be made any more, as if the disk had gone.
     let (store, gone) = (folder.path().join("store"), folder.path().join("gone"));
     fs::rename(&store, &gone).expect("renamed");
-    let (mut written, mut refusal) = (0, None);
-    for n in 0..100 {
-        let big = Record::plain(1, Value::Bytes(vec![n; 1 << 20].into()));
-        match node.put(&format!("big{n}"), big, None).await {
-            Ok(()) => written += 1,
-            Err(error) => {
-                refusal = Some(error);
-                break;
-            }
-        }
-    }
-    assert!(matches!(refusal, Some(WriteError::Failed(_))), "{refusal:?} after {written}");
-    assert!(node.service.gate.is_shut());
-    assert!(node.get("first").await.is_ok(), "reads go on");
+    let written = write_until_it_fails(&node).await;
     fs::rename(&gone, &store).expect("renamed back");
     until("the gate's opening", async || {
         clock.advance(Duration::from_millis(1_100));
