@@ -19,6 +19,11 @@ const FORMAT: &str = "1";
 /// What may lie in a directory that counts as empty: file systems put it there.
 const FOUND: &str = "lost+found";
 
+/// A file that is made to see whether the disk takes any. One that is left by a node that was killed is in nobody's way.
+const PROBE: &str = "probe";
+/// Bytes in it: as much as opening a database may write before it serves.
+const PROBED: usize = 64 << 10;
+
 /// Why there is no database. Nothing has been changed but for what the message says.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -146,10 +151,24 @@ pub(crate) fn found(directory: &Path, build: impl FnOnce(&Path) -> Result<(), Op
     sync(directory)
 }
 
-/// Whether the database that was open before in this process is still there.
+/// Whether the database that was open before in this process can be opened again, as far as that can be told while it is
+/// open: it is there, and its disk takes new files.
 pub(crate) fn check_openable(directory: &Path) -> Result<(), OpenError> {
     let path = folder(directory);
-    if path.exists() { Ok(()) } else { Err(OpenError::Gone { path }) }
+    if !path.exists() {
+        return Err(OpenError::Gone { path });
+    }
+    let lock = path.join("lock");
+    File::options().read(true).write(true).open(&lock).map_err(unwritable(&lock))?;
+    let probe = path.join(PROBE);
+    let write = || {
+        let mut file = File::create(&probe)?;
+        file.write_all(&vec![0; PROBED])?;
+        file.sync_all()?;
+        fs::remove_file(&probe)
+    };
+    write().map_err(unwritable(&probe))?;
+    check_tables(&path)
 }
 
 /// Whether each table in the folder of a database still has the file that names its parts. fjall takes one without it for

@@ -72,6 +72,8 @@ impl Shared {
             if self.life.load(Ordering::SeqCst) == 0 {
                 prepare_on(&self.directory, &self.settings, &*self.space)?;
                 found(&self.directory, &self.settings)?;
+            } else {
+                check_openable(&self.directory)?;
             }
             self.open_into(&mut store)?;
         }
@@ -110,8 +112,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes a database that takes no writes any more, and opens it again. While its folder has gone it stays open for
-    /// reads.
+    /// Closes a database that takes no writes any more, and opens it again. It stays open for reads while it could not be
+    /// opened again: its folder has gone, or its disk takes no files.
     pub(crate) fn reopen(&self) -> Result<(), String> {
         check_openable(&self.directory).map_err(|error| error.to_string())?;
         let Some(mut store) = self.try_exclusive() else {
@@ -124,17 +126,18 @@ impl Shared {
     }
 
     fn open_into(&self, store: &mut Option<Store>) -> Result<(), OpenError> {
-        check_openable(&self.directory)?;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *store = Some(open(&self.directory, &self.settings, *told)?);
         *told = None;
         Ok(())
     }
 
-    /// Ends a writer's life: brings everything to the disk and closes the database, unless somebody still uses it.
+    /// Ends a writer's life: brings everything to the disk and closes the database, unless somebody still uses it, or it
+    /// could not be opened again for the next writer.
     pub(crate) fn end(&self, life: u64, patience: Duration) -> Result<(), String> {
         self.check(life)?;
-        match self.try_exclusive() {
+        let openable = check_openable(&self.directory).is_ok();
+        match self.try_exclusive().filter(|_| openable) {
             Some(mut store) => store.take().map_or(Ok(()), |store| store.close(patience)),
             None => self.with(|store| store.persist(Persist::Disk)),
         }
@@ -215,6 +218,35 @@ mod tests {
         assert!(!directory.exists(), "nothing was put in its place");
         std::fs::rename(&gone, &directory).expect("renamed back");
         shared.begin().expect("it opens again");
+    }
+
+    #[test]
+    fn a_database_that_could_not_be_opened_again_stays_open_for_reads() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let shared = Shared::new(directory.path(), &settings::Storage::default(), Arc::new(FileSystem));
+        let mut life = shared.begin().expect("it opens");
+        let mut changes = Changes::default();
+        changes.set(Table::Objects, "k".into(), Some("v".into()));
+        shared.commit(life, &changes, Persist::Disk).expect("it is written");
+        let (store, aside) = (directory.path().join("store"), directory.path().join("aside"));
+        let is_there = || shared.with(|store| store.contains(Table::Objects, b"k"));
+        // A folder in a file's place is as little use as a file on a disk that takes no writes any more.
+        for name in ["lock", "probe"] {
+            let path = store.join(name);
+            let was_there = std::fs::rename(&path, &aside).is_ok();
+            std::fs::create_dir(&path).expect("made");
+            shared.reopen().expect_err(name);
+            assert_eq!(is_there(), Ok(true), "{name} after a reopening");
+            let _unwritten = shared.end(life, Duration::from_secs(1));
+            life = shared.begin().expect(name);
+            assert_eq!(is_there(), Ok(true), "{name} after a restart of the writer");
+            std::fs::remove_dir(&path).expect("removed");
+            if was_there {
+                std::fs::rename(&aside, &path).expect("renamed back");
+            }
+            shared.reopen().expect("it opens again");
+            assert_eq!(is_there(), Ok(true), "{name} after all");
+        }
     }
 
     #[test]

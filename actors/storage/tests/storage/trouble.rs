@@ -311,6 +311,33 @@ async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be
 }
 
 #[actix::test]
+async fn a_database_that_fails_and_cannot_be_opened_again_is_read_all_the_same() {
+    let folder = folder();
+    let clock = Clock::manual(UnixMillis(0));
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    node.put("first", plain("first"), None).await.expect("written");
+    let file = |name: &str| folder.path().join("store").join(name);
+    fs::rename(file("keyspaces"), file("gone")).expect("renamed");
+    write_until_it_fails(&node).await;
+    // Root could open a file without the right to.
+    fs::rename(file("lock"), file("locked")).expect("renamed");
+    fs::create_dir(file("lock")).expect("made");
+    fs::rename(file("gone"), file("keyspaces")).expect("renamed back");
+    fail_a_retry(&node, &clock).await;
+    assert_eq!(node.get("first").await, Ok(Some(plain("first"))), "reads go on");
+    assert_eq!(node.list(64).await.last().map(String::as_str), Some("first"));
+    fs::remove_dir(file("lock")).expect("removed");
+    fs::rename(file("locked"), file("lock")).expect("renamed back");
+    until("the gate's opening", async || {
+        clock.advance(Duration::from_millis(1_100));
+        !node.service.gate.is_shut()
+    })
+    .await;
+    node.put("last", plain("last"), None).await.expect("written");
+    node.stop().await;
+}
+
+#[actix::test]
 async fn what_is_cut_off_a_journal_is_reported() {
     let folder = folder();
     let node = Node::start(folder.path()).await;
