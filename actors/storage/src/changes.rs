@@ -32,6 +32,15 @@ impl Changes {
         self.entries.insert((table, key), value);
     }
 
+    /// Adds other changes of entries. What they change too stays as it is here.
+    pub(crate) fn add(&mut self, others: Changes) {
+        for ((table, key), value) in others.entries {
+            if !self.entries.contains_key(&(table, key.clone())) {
+                self.set(table, key, value);
+            }
+        }
+    }
+
     /// Sets one entry to an encoded value.
     pub(crate) fn encode<T: serde::Serialize>(&mut self, table: Table, key: &[u8], value: &T) {
         self.scratch.clear();

@@ -59,13 +59,6 @@ impl Message for SetAside {
     const NAME: &'static str = "storage::SetAside";
 }
 
-/// Why the store is read-only.
-struct Trouble {
-    error: WriteError,
-    /// What has to be put back before it is writable: a failed commit may have reached the disk.
-    undo: Option<Changes>,
-}
-
 /// The writer.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -80,7 +73,8 @@ pub(crate) struct Writer {
     /// Whether something was committed since everything was last brought to the disk.
     unsynced: bool,
     glanced: Option<Moment>,
-    trouble: Option<Trouble>,
+    /// Why the store is read-only, if it is.
+    trouble: Option<WriteError>,
     /// Keys of records set aside that were not written since: their former record is no longer counted, whatever the
     /// next write believes.
     aside: HashSet<Key>,
@@ -153,8 +147,7 @@ impl Writer {
             Durability::None => Persist::Memory,
         };
         if let Err(reason) = self.shared.commit(self.life, changes, persist) {
-            let undo = self.shared.change(self.life, |store| store.undo(changes)).ok();
-            return Err(self.fail(&reason, undo, context));
+            return Err(self.fail(&reason, context));
         }
         self.unsynced = persist != Persist::Disk;
         if self.unsynced {
@@ -166,10 +159,10 @@ impl Writer {
     /// Whether a commit may be tried.
     fn check(&mut self, context: &mut Context<Self>) -> Result<(), WriteError> {
         if let Some(trouble) = &self.trouble {
-            return Err(trouble.error.clone());
+            return Err(trouble.clone());
         }
         if let Err(error) = self.glance() {
-            return Err(self.shut(error, None, context));
+            return Err(self.shut(error, context));
         }
         for _ in 0..CONGESTION_PAUSES {
             if !self.shared.with(|store| Ok(store.is_congested())).unwrap_or(false) {
@@ -206,21 +199,21 @@ impl Writer {
         )))
     }
 
-    fn fail(&mut self, reason: &str, undo: Option<Changes>, context: &mut Context<Self>) -> WriteError {
+    fn fail(&mut self, reason: &str, context: &mut Context<Self>) -> WriteError {
         let error = WriteError::Failed(format!(
             "read-only: the database in {} failed: {reason}; writes go on by themselves when it accepts them again",
             self.shared.directory.display()
         ));
-        self.shut(error, undo, context)
+        self.shut(error, context)
     }
 
     /// Makes the store read-only for this reason.
-    fn shut(&mut self, error: WriteError, undo: Option<Changes>, context: &mut Context<Self>) -> WriteError {
+    fn shut(&mut self, error: WriteError, context: &mut Context<Self>) -> WriteError {
         if !self.shared.is_present(self.life) {
             // The store is its successor's now.
             return error;
         }
-        self.trouble = Some(Trouble { error: error.clone(), undo });
+        self.trouble = Some(error.clone());
         self.gate.set_shut(true);
         self.shared.set_read_only(Some(error.to_string()));
         self.kernel.events.publish(Kind::Storage, "storage", error.to_string());
@@ -233,8 +226,7 @@ impl Writer {
         if !self.shared.is_present(self.life) {
             return;
         }
-        let undo = self.trouble.as_mut().and_then(|trouble| trouble.undo.take());
-        let recovered = self.recover(undo.as_ref());
+        let recovered = self.recover();
         if !self.shared.is_present(self.life) {
             // It took too long; the store, and what is said of it, are its successor's now.
             return;
@@ -249,20 +241,15 @@ impl Writer {
             }
             Err(error) => {
                 self.shared.set_read_only(Some(error.to_string()));
-                self.trouble = Some(Trouble { error, undo });
+                self.trouble = Some(error);
                 context.after(&self.kernel.clock, PENANCE, Self::retry);
             }
         }
     }
 
-    fn recover(&self, undo: Option<&Changes>) -> Result<(), WriteError> {
+    fn recover(&self) -> Result<(), WriteError> {
         self.check_room()?;
-        let failed = |reason| WriteError::Failed(format!("read-only: {reason}"));
-        if !self.shared.with(|store| Ok(store.is_sound())).unwrap_or(false) {
-            self.shared.reopen().map_err(failed)?;
-        }
-        let restore = |undo| self.shared.change(self.life, |store| store.restore(undo));
-        undo.map_or(Ok(()), restore).map_err(failed)
+        self.shared.recover(self.life).map_err(|reason| WriteError::Failed(format!("read-only: {reason}")))
     }
 
     fn report_news(&self) {
@@ -292,7 +279,7 @@ impl Writer {
             return;
         }
         if let Err(reason) = self.shared.change(self.life, |store| store.persist(persist)) {
-            self.fail(&reason, None, context);
+            self.fail(&reason, context);
         }
     }
 
@@ -324,7 +311,7 @@ impl Writer {
         match &self.trouble {
             None => Some(answer),
             Some(trouble) => {
-                answer.answer(Err(trouble.error.clone()));
+                answer.answer(Err(trouble.clone()));
                 None
             }
         }
@@ -375,7 +362,7 @@ impl Actor for Writer {
             if writer.trouble.is_none()
                 && let Err(error) = writer.glance()
             {
-                writer.shut(error, None, context);
+                writer.shut(error, context);
             }
         });
     }
@@ -445,7 +432,7 @@ impl Handler<Clear> for Writer {
         self.commit(context);
         let outcome = self.check(context).and_then(|()| {
             let cleared = self.shared.clear(self.life);
-            cleared.map_err(|reason| self.fail(&reason, None, context))
+            cleared.map_err(|reason| self.fail(&reason, context))
         });
         if outcome.is_ok() {
             self.aside.clear();
