@@ -340,7 +340,11 @@ pub(crate) fn words(error: fjall::Error) -> String {
         fjall::Error::Storage(fjall::LsmError::ChecksumMismatch { .. }) => {
             "a block of the database's files is damaged; restore the data directory from a copy".to_owned()
         }
-        fjall::Error::Poisoned => "the database takes no writes after an earlier failure".to_owned(),
+        // What failed is often a merge of files in the background, whose error fjall keeps to itself.
+        fjall::Error::Poisoned => {
+            "an earlier write or a merge of files failed; its disk fails or is full, or one of its files is damaged"
+                .to_owned()
+        }
         error => error.to_string(),
     }
 }

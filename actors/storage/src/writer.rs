@@ -8,6 +8,9 @@
 //! reason, and reads go on. It stays so for [`PENANCE`] at least, so that whoever built on a refused write learns of it.
 //! Then the writer tries again, and opens the database anew if that is what it takes. It makes no new one: what stands in
 //! a database whose folder has gone must not be answered for by an empty one.
+//!
+//! A database that fails again soon after it was opened again, as one does that cannot merge a damaged file, is read-only
+//! for twice as long each time, up to [`LONGEST`], and the reason says what a person can do.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,6 +33,9 @@ use crate::table::{Table, unreadable_key};
 
 /// How long the store stays read-only at least.
 pub(crate) const PENANCE: Duration = Duration::from_secs(1);
+/// How long it stays so at most after a failure, if opening the database again is all it takes. One that fails within this
+/// time after it was opened again fails again.
+const LONGEST: Duration = Duration::from_secs(60);
 /// How long one look at the free space holds.
 const GLANCE: Duration = Duration::from_millis(100);
 /// How long a commit waits for files of earlier writes to be made, in pauses.
@@ -75,6 +81,10 @@ pub(crate) struct Writer {
     glanced: Option<Moment>,
     /// Why the store is read-only, if it is.
     trouble: Option<WriteError>,
+    /// How long the store stays read-only after a failure.
+    pause: Duration,
+    /// When it was made writable after a failure.
+    recovered: Option<Moment>,
     /// Keys of records set aside that were not written since: their former record is no longer counted, whatever the
     /// next write believes.
     aside: HashSet<Key>,
@@ -98,6 +108,8 @@ impl Writer {
             unsynced: false,
             glanced: None,
             trouble: None,
+            pause: PENANCE,
+            recovered: None,
             aside: HashSet::new(),
             refused: HashSet::new(),
         }
@@ -162,7 +174,7 @@ impl Writer {
             return Err(trouble.clone());
         }
         if let Err(error) = self.glance() {
-            return Err(self.shut(error, context));
+            return Err(self.shut(error, PENANCE, context));
         }
         for _ in 0..CONGESTION_PAUSES {
             if !self.shared.with(|store| Ok(store.is_congested())).unwrap_or(false) {
@@ -200,15 +212,24 @@ impl Writer {
     }
 
     fn fail(&mut self, reason: &str, context: &mut Context<Self>) -> WriteError {
-        let error = WriteError::Failed(format!(
-            "read-only: the database in {} failed: {reason}; writes go on by themselves when it accepts them again",
-            self.shared.directory.display()
-        ));
-        self.shut(error, context)
+        let now = self.kernel.clock.now();
+        let again = self.recovered.is_some_and(|recovered| now.since(recovered) < LONGEST);
+        self.pause = if again { LONGEST.min(self.pause * 2) } else { PENANCE };
+        let directory = self.shared.directory.display();
+        let outlook = if again {
+            format!(
+                "it fails again and again: if its disk is sound and has room, a file in {directory}/store is damaged; then \
+                 stop the node once others hold its objects, move that folder away, and start it empty"
+            )
+        } else {
+            "writes go on by themselves when it accepts them again".to_owned()
+        };
+        let error = WriteError::Failed(format!("read-only: the database in {directory} failed: {reason}; {outlook}"));
+        self.shut(error, self.pause, context)
     }
 
-    /// Makes the store read-only for this reason.
-    fn shut(&mut self, error: WriteError, context: &mut Context<Self>) -> WriteError {
+    /// Makes the store read-only for this reason, and for so long at least.
+    fn shut(&mut self, error: WriteError, pause: Duration, context: &mut Context<Self>) -> WriteError {
         if !self.shared.is_present(self.life) {
             // The store is its successor's now.
             return error;
@@ -217,7 +238,7 @@ impl Writer {
         self.gate.set_shut(true);
         self.shared.set_read_only(Some(error.to_string()));
         self.kernel.events.publish(Kind::Storage, "storage", error.to_string());
-        context.after(&self.kernel.clock, PENANCE, Self::retry);
+        context.after(&self.kernel.clock, pause, Self::retry);
         error
     }
 
@@ -233,7 +254,9 @@ impl Writer {
         }
         match recovered {
             Ok(()) => {
-                self.trouble = None;
+                if let Some(WriteError::Failed(_)) = self.trouble.take() {
+                    self.recovered = Some(self.kernel.clock.now());
+                }
                 self.shared.set_read_only(None);
                 self.gate.set_shut(false);
                 self.kernel.events.publish(Kind::Storage, "storage", "writable again");
@@ -362,7 +385,7 @@ impl Actor for Writer {
             if writer.trouble.is_none()
                 && let Err(error) = writer.glance()
             {
-                writer.shut(error, context);
+                writer.shut(error, PENANCE, context);
             }
         });
     }

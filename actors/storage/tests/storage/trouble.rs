@@ -21,6 +21,19 @@ fn damage(directory: &Path, name: &str) {
     database.persist(fjall::PersistMode::SyncAll).expect("writable");
 }
 
+/// Flips a bit in the largest file of the database.
+fn damage_largest_file(directory: &Path) {
+    let tables = fs::read_dir(directory.join("store/keyspaces")).expect("readable");
+    let files =
+        tables.flat_map(|table| fs::read_dir(table.expect("readable").path().join("tables")).expect("readable"));
+    let files = files.map(|file| file.expect("readable").path());
+    let largest = files.max_by_key(|file| file.metadata().expect("readable").len()).expect("there are some");
+    let mut bytes = fs::read(&largest).expect("readable");
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    fs::write(&largest, bytes).expect("writable");
+}
+
 /// Lets actors on other threads see that time has passed.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..2_000 {
@@ -338,6 +351,44 @@ async fn a_database_that_fails_and_cannot_be_opened_again_is_read_all_the_same()
 }
 
 #[actix::test]
+async fn a_database_that_fails_for_a_damaged_file_again_and_again_says_so_and_is_opened_again_ever_later() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    node.put("first", plain("first"), None).await.expect("written");
+    // Between the keys that come later, so that their files have to be merged.
+    for n in 0..200 {
+        node.put(&format!("big{n}.damaged"), plain(&n.to_string().repeat(100)), None).await.expect("written");
+    }
+    node.stop().await;
+    damage_largest_file(folder.path());
+
+    let clock = Clock::manual(UnixMillis(0));
+    let node = Node::start_with(folder.path(), &Storage::default(), clock.clone()).await;
+    let reason = async || node.status().await.read_only.expect("it is read-only");
+    let opens = async |millis: u64| {
+        clock.advance(Duration::from_millis(millis - 100));
+        for _ in 0..50 {
+            node.get("first").await.expect("readable");
+            assert!(node.service.gate.is_shut(), "{millis} ms are not over");
+        }
+        clock.advance(Duration::from_millis(200));
+        until("the gate's opening", async || !node.service.gate.is_shut()).await;
+    };
+    // The files are merged once there are some.
+    write_until_it_fails(&node).await;
+    let text = reason().await;
+    assert!(text.contains("is damaged") && !text.contains("start it empty"), "{text}");
+    opens(1_000).await;
+    for pause in [2_000, 4_000] {
+        write_until_it_fails(&node).await;
+        let text = reason().await;
+        assert!(text.contains("is damaged") && text.contains("start it empty"), "{text}");
+        opens(pause).await;
+    }
+    node.stop().await;
+}
+
+#[actix::test]
 async fn what_is_cut_off_a_journal_is_reported() {
     let folder = folder();
     let node = Node::start(folder.path()).await;
@@ -365,15 +416,7 @@ async fn a_damaged_file_of_the_database_gives_errors_and_no_wrong_records() {
         assert_eq!(ask.await.expect("answered"), Ok(()));
     }
     node.stop().await;
-    let tables = fs::read_dir(folder.path().join("store/keyspaces")).expect("readable");
-    let files =
-        tables.flat_map(|table| fs::read_dir(table.expect("readable").path().join("tables")).expect("readable"));
-    let files = files.map(|file| file.expect("readable").path());
-    let largest = files.max_by_key(|file| file.metadata().expect("readable").len()).expect("there are some");
-    let mut bytes = fs::read(&largest).expect("readable");
-    let middle = bytes.len() / 3;
-    bytes[middle] ^= 0x10;
-    fs::write(&largest, bytes).expect("writable");
+    damage_largest_file(folder.path());
 
     let mut node = Node::start(folder.path()).await;
     let mut unread = Vec::new();
