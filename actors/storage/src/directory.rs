@@ -171,16 +171,22 @@ pub(crate) fn check_openable(directory: &Path) -> Result<(), OpenError> {
     check_tables(&path)
 }
 
-/// Whether each table in the folder of a database still has the file that names its parts. fjall takes one without it for
-/// unfinished and deletes it, or makes a new one, and would delete every table if it is the list of tables itself.
+/// Whether the list of tables in the folder of a database, and each table that holds data, still has the file that names
+/// its parts. fjall takes a table without it for unfinished and deletes it, and would make a new list and delete every
+/// table if it is the list.
 pub(crate) fn check_tables(folder: &Path) -> Result<(), OpenError> {
+    let missing = |file: &Path| Err(damaged(folder, file, &io::ErrorKind::NotFound.into()));
     let tables = folder.join("keyspaces");
+    let list = tables.join("0").join("current");
+    if !list.exists() {
+        return missing(&list);
+    }
     for entry in fs::read_dir(&tables).map_err(|error| damaged(folder, &tables, &error))? {
         let table = entry.map_err(|error| damaged(folder, &tables, &error))?.path();
         let current = table.join("current");
         let holds_data = || fs::read_dir(table.join("tables")).is_ok_and(|mut files| files.next().is_some());
-        if table.is_dir() && !current.exists() && (table.ends_with("0") || holds_data()) {
-            return Err(damaged(folder, &current, &io::ErrorKind::NotFound.into()));
+        if table.is_dir() && !current.exists() && holds_data() {
+            return missing(&current);
         }
     }
     Ok(())

@@ -308,7 +308,7 @@ mod tests {
         let (store, aside) = (directory.path().join("store"), directory.path().join("aside"));
         let is_there = || shared.with(|store| store.contains(Table::Objects, b"k"));
         // A folder in a file's place is as little use as a file on a disk that takes no writes any more.
-        for name in ["lock", "probe"] {
+        for name in ["lock", "probe", "keyspaces"] {
             let path = store.join(name);
             let was_there = std::fs::rename(&path, &aside).is_ok();
             std::fs::create_dir(&path).expect("made");

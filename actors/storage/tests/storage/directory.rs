@@ -113,3 +113,22 @@ async fn a_damaged_database_is_refused_with_what_to_do() {
     let reason = start_refusal(folder.path()).await;
     assert!(reason.contains("damaged") && reason.contains("restore"), "{reason}");
 }
+
+#[actix::test]
+async fn a_database_without_its_list_of_tables_is_refused_and_loses_none_of_them() {
+    let folder = folder();
+    let node = Node::start(folder.path()).await;
+    node.put("a", plain("one"), None).await.expect("written");
+    node.stop().await;
+    let (tables, aside) = (folder.path().join("store").join("keyspaces"), folder.path().join("aside"));
+    for list in [tables.join("0"), tables] {
+        fs::rename(&list, &aside).expect("renamed");
+        let reason = start_refusal(folder.path()).await;
+        assert!(reason.contains("damaged") && reason.contains("restore"), "{reason}");
+        assert!(!list.exists(), "nothing was put in its place");
+        fs::rename(&aside, &list).expect("renamed back");
+        let node = Node::start(folder.path()).await;
+        assert_eq!(node.get("a").await, Ok(Some(plain("one"))));
+        node.stop().await;
+    }
+}
