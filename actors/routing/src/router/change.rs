@@ -122,11 +122,16 @@ async fn prepare(net: &Rc<Net>, behalf: &Rc<Behalf>, key: &Key, put: &Put) -> Re
         None => None,
     };
     let number = number.filter(|number| *number > 0).map(|number| number.min(limits::REPLICAS));
-    let replicas = net.replicas(key, number.map_or(net.replication(), usize::from)).await;
+    let wanted = number.map_or(net.replication(), usize::from);
+    let depends = condition != Condition::Always || lifetime == Lifetime::Keep;
+    let mut replicas = net.replicas(key, if depends { wanted.max(net.replication()) } else { wanted }).await;
     let mut present = None;
     let mut found = None;
-    if condition != Condition::Always || lifetime == Lifetime::Keep {
-        let survey = survey(net, behalf, key, &replicas).await?;
+    if depends {
+        // What is there may lie on more nodes than are to hold what takes its place, and only those decide.
+        let mut survey = survey(net, behalf, key, &replicas).await?;
+        replicas.truncate(wanted);
+        survey.leads.retain(|lead| replicas.contains(lead));
         let live = survey.live(net);
         // Where the condition fails already for what was found, that is what stays.
         if (condition == Condition::IfAbsent && live.is_some()) || (condition == Condition::IfPresent && live.is_none())

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Refusal};
 use comet_kernel::settings::Dht;
-use comet_kernel::{Caller, Clock, Key, Moment, Neighbour, NodeId, Record, Request, UnixMillis, Value, limits};
+use comet_kernel::{
+    Caller, Clock, Key, Moment, Neighbour, NodeId, Provenance, Record, Request, UnixMillis, Value, limits,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -100,6 +102,12 @@ impl Net {
     /// How many nodes hold an object whose put does not say otherwise.
     pub(super) fn replication(&self) -> usize {
         self.dht().replication as usize
+    }
+
+    /// How many nodes hold an object that was put so.
+    pub(super) fn copies(&self, provenance: Option<&Provenance>) -> usize {
+        let wanted = provenance.and_then(|provenance| provenance.replicas);
+        wanted.map_or(self.replication(), usize::from)
     }
 
     /// How many nodes are asked at once.

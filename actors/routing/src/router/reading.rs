@@ -306,8 +306,7 @@ impl<'a> Reading<'a> {
 
     /// How many nodes should have it.
     fn replicas_of(&self, found: &Found) -> usize {
-        let wanted = found.claim.as_ref().and_then(|claim| claim.provenance.as_ref()?.replicas);
-        wanted.map_or(self.net.replication(), usize::from)
+        self.net.copies(found.claim.as_ref().and_then(|claim| claim.provenance.as_deref()))
     }
 
     /// How many nodes say the same.

@@ -50,7 +50,7 @@ pub(super) async fn spread(
             votes.count(&replica, answer);
         }
         let mut needs_mending = votes.need_mending();
-        if let Some(number) = votes.beyond(&net, &key, asked.len()) {
+        if let Some(number) = votes.beyond(&net, &key, copies(&net, &ask)) {
             let mut others = net.replicas(&key, number).await;
             others.retain(|replica| !asked.contains(replica));
             let mut running = send(&net, &behalf, &ask, others);
@@ -63,6 +63,16 @@ pub(super) async fn spread(
         }
     };
     Outcome { reply, stored, late, rest: Some(Box::pin(rest)) }
+}
+
+/// How many nodes are to hold what the change makes.
+fn copies(net: &Net, ask: &Ask) -> usize {
+    match ask {
+        Ask::Put { stamp, .. } | Ask::Revise { stamp, .. } | Ask::Remove { stamp, .. } => {
+            net.copies(Some(&stamp.provenance))
+        }
+        _ => net.replication(),
+    }
 }
 
 fn send(

@@ -108,10 +108,11 @@ impl Votes {
         self.newest().map(|at| &self.formers[at].0)
     }
 
-    /// How many nodes hold what was replaced, if that is known to be more than `reached`.
-    pub(super) fn beyond(&self, net: &Net, key: &Key, reached: usize) -> Option<usize> {
-        let wider = self.formers.iter().filter(|(record, _)| replicas(record) > reached);
-        wider.filter(|(record, replica)| net.may_show(key, record, replica)).map(|(record, _)| replicas(record)).max()
+    /// How many nodes hold what was replaced, if that is more than `wanted`.
+    pub(super) fn beyond(&self, net: &Net, key: &Key, wanted: usize) -> Option<usize> {
+        let copies = |record: &Record| net.copies(record.provenance.as_deref());
+        let wider = self.formers.iter().filter(|(record, _)| copies(record) > wanted);
+        wider.filter(|(record, replica)| net.may_show(key, record, replica)).map(|(record, _)| copies(record)).max()
     }
 
     /// What a peer says is or was there is shown to a client only if it was put as it says. The next version goes past all
@@ -182,11 +183,6 @@ impl Votes {
         let former = self.former().cloned();
         Ok(if self.removes { Reply::Removed { former } } else { Reply::Stored { former } })
     }
-}
-
-/// How many replicas the put asked for; 0 if it did not say.
-fn replicas(record: &Record) -> usize {
-    record.provenance.as_ref().and_then(|provenance| provenance.replicas).map_or(0, usize::from)
 }
 
 #[cfg(test)]

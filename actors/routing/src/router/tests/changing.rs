@@ -132,6 +132,38 @@ async fn what_replaces_an_object_with_more_copies_than_usual_reaches_all_of_them
 }
 
 #[actix::test]
+async fn what_replaces_an_object_with_fewer_copies_than_usual_reaches_all_that_it_had() {
+    let world = World::of(10).await;
+    let few = |value: &str, condition| put(value, |put| (put.replicas, put.condition) = (Some(1), condition));
+    let near = world.near(&key("k"));
+    for condition in [Condition::Always, Condition::IfPresent] {
+        world.put(near[9], "k", "old").await.unwrap();
+        world.until(|| world.holders("k", &text("old")) == 5).await;
+        assert!(matches!(world.route(near[9], "k", few("new", condition)).await, Ok(Reply::Stored { .. })));
+        world.until(|| world.holders("k", &text("old")) == 0 && world.holders("k", &text("new")) == 5).await;
+    }
+}
+
+#[actix::test]
+async fn a_condition_is_held_against_what_others_have_even_if_the_put_wants_one_copy() {
+    let world = World::of(8).await;
+    let near = world.near(&key("k"));
+    let few = |condition| put("new", |put| (put.replicas, put.condition) = (Some(1), condition));
+    world.put(near[7], "k", "old").await.unwrap();
+    world.until(|| world.holders("k", &text("old")) == 5).await;
+    lock(&world.nodes[near[0]].shelf).records.clear();
+    for asker in [near[7], near[0]] {
+        let kept = world.route(asker, "k", few(Condition::IfAbsent)).await;
+        assert!(matches!(&kept, Ok(Reply::Kept { present: Some(_) })), "{kept:?}");
+    }
+    assert!(matches!(world.route(near[7], "k", few(Condition::IfPresent)).await, Ok(Reply::Stored { .. })));
+    assert_eq!(world.nodes[near[0]].record("k").unwrap().value, text("new"), "its one node holds it");
+    world.behave(near[0], Behaviour::Dead);
+    let refusal = world.route(near[7], "k", few(Condition::IfPresent)).await.unwrap_err();
+    assert_eq!(refusal, Refusal::NoQuorum { stored: 0, wanted: 1 }, "no other node makes up for it");
+}
+
+#[actix::test]
 async fn an_owner_is_the_same_on_every_node_and_others_are_refused() {
     let world = World::of(8).await;
     world.route(2, "k", put("v", |put| put.owned = true)).await.unwrap();
