@@ -1,6 +1,6 @@
 //! What becomes of a copy from another node: the rules by which all copies of an object become alike.
 //!
-//! The newer version wins. Two changes that two nodes gave the same version in one instant are told apart by what they
+//! The newer version wins, unless it is from a future that no clock of the network has reached. Two changes that two nodes gave the same version in one instant are told apart by what they
 //! say, in the same way on every node: a removal wins over a put, a put with a script over one without, the value with
 //! the larger encoding over the smaller one, and otherwise the larger digest of the claim.
 
@@ -12,7 +12,7 @@ use comet_kernel::provenance::{Provenance, Removal, Signature};
 use comet_kernel::record::Active;
 use comet_kernel::{Key, Record, UnixMillis, change, limits};
 
-use crate::terms::Replaced;
+use crate::terms::{Replaced, is_timely};
 
 /// What becomes of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(crate) fn weigh(
         return Ok(Weighed::Same);
     }
     let Some(present) = present else { return Ok(Weighed::Taken) };
-    if present.version > incoming.version {
+    if present.version > incoming.version && is_timely(present.version, now) {
         return Ok(Weighed::Outdated(present.version));
     }
     if present.version == incoming.version {

@@ -168,7 +168,8 @@ impl Object {
         self.links.caused = call.request.caused;
         self.local.hear(&call.op, call.stamp.as_deref());
         let version = self.replaced().version;
-        if let Some(reply) = replayed(&call.op, call.stamp.as_deref(), version, || self.record()) {
+        if let Some(reply) = replayed(&call.op, call.stamp.as_deref(), version, self.local.env.unix(), || self.record())
+        {
             return self.answer(responder, reply);
         }
         self.end_if_expired();

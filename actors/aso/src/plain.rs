@@ -49,10 +49,11 @@ pub(crate) fn decide(
     circumstances: Circumstances<'_>,
     version: impl FnOnce(Option<u64>) -> u64,
 ) -> Result<Verdict, Refusal> {
-    if let Some(reply) = replayed(&op, circumstances.stamp, present.map(|record| record.version), || present.cloned()) {
+    let now = circumstances.now;
+    let there = present.map(|record| record.version);
+    if let Some(reply) = replayed(&op, circumstances.stamp, there, now, || present.cloned()) {
         return Ok(Verdict::Answer(reply));
     }
-    let now = circumstances.now;
     let live = present.filter(|record| record.is_live(now));
     match op {
         Op::Get { .. } => {

@@ -99,16 +99,24 @@ impl Terms {
     }
 }
 
+/// Whether a version is not from farther in the future than clocks may differ. What is was made while this node's clock was
+/// wrong: no other node takes it, and it must not stand in the way of what they agree on.
+pub(crate) fn is_timely(version: u64, now: UnixMillis) -> bool {
+    version >> 16 <= now.0.saturating_add(limits::CLOCK_SKEW_MS)
+}
+
 /// The answer to a stamped change that is not newer than the version that is there, tombstones and ended lives included:
 /// it has happened before. If what is there is another change, whoever asks learns of it: their version came too late.
 pub(crate) fn replayed(
     op: &Op,
     stamp: Option<&Stamp>,
     version: Option<u64>,
+    now: UnixMillis,
     present: impl FnOnce() -> Option<Arc<Record>>,
 ) -> Option<Reply> {
     let stamp = stamp?;
-    if stamp.version > version? || !matches!(op, Op::Put(_) | Op::Revise(_) | Op::Remove) {
+    let version = version.filter(|version| is_timely(*version, now))?;
+    if stamp.version > version || !matches!(op, Op::Put(_) | Op::Revise(_) | Op::Remove) {
         return None;
     }
     let other = present().filter(|record| record.version > stamp.version || !is_of(record, stamp));

@@ -1,8 +1,10 @@
 //! Changes whose version, end, owner and origin another node has said; removals that leave tombstones.
 
-use comet_kernel::contract::aso::{Condition, Lifetime, Op, Refusal, Reply, Revision, Stamp};
+use std::sync::Arc;
+
+use comet_kernel::contract::aso::{Arrived, Condition, Lifetime, Op, Refusal, Reply, Revision, Stamp};
 use comet_kernel::provenance::{Provenance, Removal, Signature};
-use comet_kernel::{UnixMillis, Value, limits};
+use comet_kernel::{Record, UnixMillis, Value, limits};
 
 use super::scripted::COUNTER;
 use super::world::{
@@ -85,6 +87,25 @@ async fn a_stamp_that_is_not_newer_changes_nothing_and_is_answered_as_done() {
         assert_eq!(removed(world.ask_stamped(name, Op::Remove, stamp(4)).await), there);
         assert_eq!(kept(world.ask_stamped(name, revision(), stamp(4)).await), there);
         assert_eq!(world.get(name).await, text("new"));
+    }
+}
+
+#[actix::test]
+async fn what_was_stored_while_the_clock_was_an_hour_ahead_gives_way_to_what_comes_now() {
+    let world = World::sharded().await;
+    for (name, op) in [("plain", set("ahead")), ("object", put("ahead", "fn onGet() { this.value }"))] {
+        let ahead = async || stored(world.ask_stamped(name, op.clone(), stamp(3_600_000)).await);
+        ahead().await;
+        assert!(stored(world.ask_stamped(name, set("new"), stamp(5)).await).is_some(), "{name}");
+        assert_eq!(world.get(name).await, text("new"));
+        ahead().await;
+        removed(world.ask_stamped(name, Op::Remove, stamp(6)).await);
+        assert_eq!(world.get(name).await, Value::Nil, "{name}");
+        ahead().await;
+        let copy = Record { provenance: Some(Box::new(provenance())), ..Record::plain(version(7), text("copy")) };
+        let arrived = world.ask_as("12D3peer", name, Op::Arrive(Arc::new(copy))).await;
+        assert!(matches!(arrived, Ok(Reply::Arrived(Arrived::Taken))), "{name}: {arrived:?}");
+        assert_eq!(world.get(name).await, text("copy"));
     }
 }
 

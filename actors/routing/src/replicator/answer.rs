@@ -88,7 +88,8 @@ impl Answering {
 
     async fn compare(&self, from: &Caller, item: &Item, record: &Record) -> Standing {
         let left_here = record.removed() == Some(Removal::Here);
-        if record.version < item.version {
+        // What was stored while this node's clock was wrong nobody else takes: it gives way to what they have.
+        if record.version < item.version || self.is_from_the_future(record.version) {
             return self.wish(item);
         }
         if record.version > item.version {
@@ -111,9 +112,13 @@ impl Answering {
     /// what is not its business, and not from the future.
     fn wish(&self, item: &Item) -> Standing {
         let near = (2 * self.env.settings.dht.replication as usize).max(MOST_REPLICAS);
-        let latest = self.env.kernel.clock.unix().0 + limits::CLOCK_SKEW_MS;
-        let wants = item.version >> 16 <= latest && self.env.service.neighbours.is_near(&item.key.place(), near);
+        let wants =
+            !self.is_from_the_future(item.version) && self.env.service.neighbours.is_near(&item.key.place(), near);
         if wants { Standing::Wants } else { Standing::Declines }
+    }
+
+    fn is_from_the_future(&self, version: u64) -> bool {
+        version >> 16 > self.env.kernel.clock.unix().0 + limits::CLOCK_SKEW_MS
     }
 
     /// Whether copies in different states have anything to tell each other.

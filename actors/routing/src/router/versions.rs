@@ -13,7 +13,8 @@ const LOW_BITS: u32 = 16;
 /// The widest step past an own version. A millisecond has room for about 2,000 of them on average.
 const STEP: u64 = 64;
 
-/// Gives versions. Each is greater than all before it, and than all that it has seen.
+/// Gives versions. Each is greater than all before it, and than all that it has seen, unless the clock was set back
+/// since by more than clocks may differ: no other node would take what is greater than those.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
     last: u64,
@@ -24,6 +25,9 @@ pub(super) struct Versions {
 impl Versions {
     /// The next version. `random` is any number.
     pub(super) fn next(&mut self, now: UnixMillis, random: u64) -> u64 {
+        if !is_timely(self.last, now) {
+            self.last = 0;
+        }
         let fresh = (now.0 << LOW_BITS) | (random & 0xffff);
         let step = if self.own { random % STEP } else { random & 0xffff };
         self.last = if fresh > self.last { fresh } else { self.last + 1 + step };
@@ -72,6 +76,15 @@ mod tests {
         assert!(versions.next(NOW, 0) > seen);
         versions.saw(u64::MAX, NOW);
         assert!(is_timely(versions.next(NOW, 0), NOW));
+    }
+
+    #[test]
+    fn what_was_given_while_the_clock_was_an_hour_ahead_is_forgotten_when_it_is_right_again() {
+        let mut versions = Versions::default();
+        versions.next(UnixMillis(NOW.0 + 3_600_000), 0);
+        let next = versions.next(NOW, 0);
+        assert!(is_timely(next, NOW));
+        assert!(versions.next(NOW, 0) > next);
     }
 
     #[test]

@@ -28,6 +28,7 @@ async fn a_comparison_is_answered_by_what_is_here_and_what_should_be() {
         (Some(scripted(5, 1, true)), item(0, 5, 99), "wanted"),
         (Some(scripted(5, 1, false)), item(0, 5, 99), "held"),
         (None, item(0, (START.0 + 600_000) << 16, 0), "declined"),
+        (Some(plain((START.0 + 600_000) << 16)), item(0, 5, 0), "wanted"),
     ] {
         world.at(near, |site| site.records.clear());
         if let Some(record) = present {

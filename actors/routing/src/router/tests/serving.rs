@@ -134,6 +134,26 @@ async fn a_version_from_the_future_is_refused() {
 }
 
 #[actix::test]
+async fn what_a_node_stored_while_its_clock_was_an_hour_ahead_gives_way_to_what_is_put_now() {
+    let world = World::of(8).await;
+    let near = world.near(&key("k"));
+    let (holder, asker) = (near[0], near[7]);
+    let ahead = || world.nodes[holder].signed("k", |record| record.version += 3_600_000 << 16, Terms::default());
+    for (number, writer) in [asker, holder].into_iter().enumerate() {
+        let value = format!("put {number}");
+        world.nodes[holder].hold("k", ahead());
+        world.put(writer, "k", &value).await.unwrap();
+        world.until(|| world.holders("k", &text(&value)) == 5).await;
+        assert_eq!(world.get(holder, "k").await, Some(text(&value)));
+    }
+    let copy = world.nodes[near[1]].record("k").unwrap();
+    world.nodes[holder].hold("k", ahead());
+    let arrive = Ask::Arrive { key: key("k"), record: copy, caused: 0 };
+    let arrived = world.serve(holder, &world.nodes[near[1]].id, arrive).await;
+    assert!(matches!(arrived, Answer::Arrived(Arrived::Taken)), "{arrived:?}");
+}
+
+#[actix::test]
 async fn a_tombstone_says_that_it_is_one_and_does_not_stay_for_ever() {
     let world = World::of(3).await;
     let signer = world.nodes[1].id.clone();

@@ -12,6 +12,7 @@ use comet_kernel::record::{Active, ScriptRef};
 use comet_kernel::{Actor, Caller, Clock, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis, Value};
 
 use super::{Shared, lock};
+use crate::router::versions::is_timely;
 
 /// What a shard holds, and how it behaves.
 #[derive(Debug, Default)]
@@ -57,11 +58,14 @@ impl Handler<Call> for Shard {
 impl Shelf {
     fn decide(&mut self, call: Call, now: UnixMillis) -> Result<Reply, Refusal> {
         let Call { key, caller, op, stamp, .. } = call;
-        if let (Some(refusal), false) = (&self.refusal, op.reads()) {
+        // Whether a revision has the right base is told before anything is written.
+        if let (Some(refusal), false) = (&self.refusal, op.reads() || matches!(op, Op::Revise(_))) {
             return Err(refusal.clone());
         }
         let present = self.records.get(&key).cloned();
         let live = present.clone().filter(|record| record.is_live(now));
+        // What is from the future stands against nothing.
+        let standing = present.clone().filter(|record| is_timely(record.version, now));
         match op {
             Op::Get { .. } => Ok(match live {
                 Some(record) if record.active.is_some() => Reply::Value(record.value.clone()),
@@ -70,15 +74,15 @@ impl Shelf {
             }),
             Op::Copy => Ok(present.map_or(Reply::Absent, Reply::Plain)),
             Op::Log => Ok(live.map_or(Reply::Absent, |_| Reply::Log(vec!["a line".to_owned()]))),
-            Op::Put(put) => self.put(key, &caller, *put, &stamp.expect(STAMPED), present, live),
-            Op::Revise(revision) => Ok(self.revise(key, *revision, &stamp.expect(STAMPED), live)),
-            Op::Remove => self.remove(key, &caller, &stamp.expect(STAMPED), present, live),
+            Op::Put(put) => self.put(key, &caller, *put, &stamp.expect(STAMPED), standing, live),
+            Op::Revise(revision) => self.revise(key, *revision, &stamp.expect(STAMPED), standing, live),
+            Op::Remove => self.remove(key, &caller, &stamp.expect(STAMPED), standing, live),
             Op::Drop { version } => {
                 let same = present.is_some_and(|present| present.version == version);
                 let dropped = same && self.records.remove(&key).is_some();
                 Ok(Reply::Value(Value::Bool(dropped)))
             }
-            Op::Arrive(record) => self.arrive(key, record, present, live).map(Reply::Arrived),
+            Op::Arrive(record) => self.arrive(key, record, standing, live).map(Reply::Arrived),
             _ => Ok(Reply::Absent),
         }
     }
@@ -89,10 +93,10 @@ impl Shelf {
         caller: &Caller,
         put: Put,
         stamp: &Stamp,
-        present: Option<Arc<Record>>,
+        standing: Option<Arc<Record>>,
         live: Option<Arc<Record>>,
     ) -> Result<Reply, Refusal> {
-        if let Some(present) = late(present, stamp) {
+        if let Some(present) = late(standing, stamp) {
             return Ok(Reply::Stored { former: present });
         }
         check_owner(live.as_deref(), caller)?;
@@ -113,18 +117,28 @@ impl Shelf {
         Ok(Reply::Stored { former: live })
     }
 
-    fn revise(&mut self, key: Key, revision: Revision, stamp: &Stamp, live: Option<Arc<Record>>) -> Reply {
-        match late(live.clone(), stamp) {
-            Some(None) => return Reply::Stored { former: None },
-            Some(present) => return Reply::Kept { present },
+    fn revise(
+        &mut self,
+        key: Key,
+        revision: Revision,
+        stamp: &Stamp,
+        standing: Option<Arc<Record>>,
+        live: Option<Arc<Record>>,
+    ) -> Result<Reply, Refusal> {
+        match late(standing, stamp) {
+            Some(None) => return Ok(Reply::Stored { former: None }),
+            Some(present) => return Ok(Reply::Kept { present }),
             None => {}
         }
         let Some(present) = live.clone().filter(|record| record.version == revision.base) else {
-            return Reply::Kept { present: live };
+            return Ok(Reply::Kept { present: live });
         };
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
         let value = revision.value.unwrap_or_else(|| present.value.clone());
         self.store(key, Record { active: present.active.clone(), ..stamped(value, stamp) });
-        Reply::Stored { former: live }
+        Ok(Reply::Stored { former: live })
     }
 
     fn remove(
@@ -132,10 +146,10 @@ impl Shelf {
         key: Key,
         caller: &Caller,
         stamp: &Stamp,
-        present: Option<Arc<Record>>,
+        standing: Option<Arc<Record>>,
         live: Option<Arc<Record>>,
     ) -> Result<Reply, Refusal> {
-        if let Some(present) = late(present, stamp) {
+        if let Some(present) = late(standing, stamp) {
             return Ok(Reply::Removed { former: present });
         }
         check_owner(live.as_deref(), caller)?;
@@ -147,10 +161,10 @@ impl Shelf {
         &mut self,
         key: Key,
         record: Arc<Record>,
-        present: Option<Arc<Record>>,
+        standing: Option<Arc<Record>>,
         live: Option<Arc<Record>>,
     ) -> Result<Arrived, Refusal> {
-        match present {
+        match standing {
             Some(present) if present.version == record.version => Ok(Arrived::Same),
             Some(present) if present.version > record.version => Ok(Arrived::Outdated(present.version)),
             _ => match live.as_ref().filter(|live| live.provenance.is_some()).and_then(|live| live.owner.as_deref()) {
