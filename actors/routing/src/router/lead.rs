@@ -6,7 +6,8 @@
 //!
 //! - That it has made the change is one voice of the quorum, as with any change.
 //! - That something else is there meanwhile is looked into by a new survey. A lead that has said so [`STRIKES`] times while
-//!   the surveys found nothing of the kind is passed over.
+//!   the surveys found nothing of the kind is passed over. So is this node itself, which does not lie, but may be unable
+//!   to store what it has missed.
 //! - That the change is refused, or that a script keeps what is there, holds when as many leads as make a quorum say so.
 //! - One that does not answer may have made the change. The next one gets the very same change, with the same version,
 //!   which takes effect once wherever it arrives. If that one says that something else is there, nobody knows whether that
@@ -40,9 +41,9 @@ const JITTER: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Leads {
     /// How often each has said what no survey has found.
-    strikes: HashMap<NodeId, u32>,
+    strikes: HashMap<Replica, u32>,
     /// Who has said that something else is there than this version, if nobody has looked yet.
-    suspect: Option<(NodeId, Option<u64>)>,
+    suspect: Option<(Replica, Option<u64>)>,
 }
 
 /// What was decided.
@@ -106,13 +107,10 @@ impl Leads {
     }
 
     fn suspect(&mut self, lead: &Replica, survey: &Survey) {
-        if let Replica::Peer(lead) = lead {
-            self.suspect = Some((lead.clone(), survey.version()));
-        }
+        self.suspect = Some((lead.clone(), survey.version()));
     }
 
     fn is_passed_over(&self, lead: &Replica) -> bool {
-        let Replica::Peer(lead) = lead else { return false };
         self.strikes.get(lead).is_some_and(|strikes| *strikes >= STRIKES)
     }
 }

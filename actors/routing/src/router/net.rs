@@ -41,7 +41,7 @@ pub(super) struct Net {
 }
 
 /// A node that stores a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Replica {
     /// This one.
     Here,

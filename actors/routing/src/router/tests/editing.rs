@@ -142,6 +142,21 @@ async fn an_edit_whose_lead_dies_goes_to_the_next() {
 }
 
 #[actix::test]
+async fn a_node_whose_store_takes_no_writes_goes_on_counting_what_it_is_the_nearest_to() {
+    let world = World::of(8).await;
+    let near = world.near(&key("n"));
+    world.route(near[0], "n", add(1)).await.unwrap();
+    world.until(|| world.holders("n", &Value::Int(1)) == 5).await;
+    let node = &world.nodes[near[0]];
+    node.env.storage.gate.set_shut(true);
+    lock(&node.shelf).refusal = Some(Refusal::Unavailable("the disk is full".to_owned()));
+    for sum in 2..5 {
+        let reply = world.route(near[0], "n", add(1)).await;
+        assert!(matches!(&reply, Ok(Reply::Value(Value::Int(value))) if *value == sum), "{sum}: {reply:?}");
+    }
+}
+
+#[actix::test]
 async fn an_edit_by_a_node_whose_clock_is_behind_is_not_lost() {
     let world = World::of(8).await;
     let near = world.near(&key("n"));
