@@ -86,14 +86,17 @@ impl Scope {
         }
     }
 
-    /// Adds one object.
-    pub fn name(&mut self, key: Key) {
+    /// Adds one object. Whether it was not named before.
+    pub fn name(&mut self, key: Key) -> bool {
         if self.keys.len() < KEYS {
-            self.keys.insert(key);
-        } else if !self.keys.contains(&key) {
+            return self.keys.insert(key);
+        }
+        let is_new = !self.keys.contains(&key);
+        if is_new {
             self.keys = HashSet::new();
             (self.all, self.thorough) = (true, true);
         }
+        is_new
     }
 
     /// Why it is about an object, if it is. `holders` are the nodes that should hold it, of `replicas` that it should have.

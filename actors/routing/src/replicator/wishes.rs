@@ -62,10 +62,11 @@ impl Wishes {
         }
     }
 
-    /// A round about one object.
+    /// A round about one object. To name it again puts nothing off: a key that is asked for all the time is mended, too.
     pub fn name(&mut self, key: Key, now: Moment) {
-        self.scope.name(key);
-        self.note(now);
+        if self.scope.name(key) {
+            self.note(now);
+        }
     }
 
     /// When a round falls due; none if nobody wishes one.
@@ -104,9 +105,11 @@ mod tests {
         assert_eq!(wishes.due(), None);
         wishes.name(key.clone(), at(10));
         assert_eq!(wishes.due(), Some(at(110)));
-        wishes.name(key.clone(), at(60));
+        wishes.name(key.clone(), at(50));
+        assert_eq!(wishes.due(), Some(at(110)), "it knows that");
+        wishes.name(Key::new(b"l").expect("short"), at(60));
         assert_eq!(wishes.due(), Some(at(160)));
-        wishes.name(key.clone(), at(490));
+        wishes.name(Key::new(b"m").expect("short"), at(490));
         assert_eq!(wishes.due(), Some(at(510)));
         wishes.everything(true, true, at(500));
         assert_eq!(wishes.due(), Some(at(10)), "at once");
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn where_the_interval_is_short_neighbours_that_come_one_by_one_do_not_hold_a_round_up_for_long() {
         let mut wishes = Wishes::none(Duration::from_secs(3), Duration::from_secs(10));
-        (0..10).for_each(|second| wishes.name(Key::new(b"k").expect("short"), at(1_000 * second)));
+        (0..10).for_each(|second| wishes.name(Key::new(&[second]).expect("short"), at(1_000 * u64::from(second))));
         assert_eq!(wishes.due().map(|due| due.elapsed().as_secs()), Some(3));
         let mut wishes = Wishes::none(Duration::from_secs(3), Duration::from_secs(1));
         wishes.name(Key::new(b"k").expect("short"), at(0));

@@ -24,8 +24,6 @@ use crate::messages::{Mend, Send, SendError};
 use crate::spec::Env;
 use crate::wire::{Answer, Ask, Asker};
 
-/// How long a key that was reported to the replicator is not reported again.
-const MEND_AGAIN: Duration = Duration::from_secs(5);
 /// Keys that are remembered as reported. Past it all are forgotten, and some are reported once more.
 const MENDED: usize = 4_096;
 
@@ -257,8 +255,10 @@ impl Net {
     /// Tells the replicator that a key's copies are not what they should be.
     pub(super) fn mend(&self, key: &Key) {
         let now = self.clock().now();
+        // The replicator waits for longer than that before it begins: what is found after that is not lost on it.
+        let again = Duration::from_millis(self.dht().neighbour_delay_ms) / 2;
         let mut mended = self.mended.borrow_mut();
-        if mended.get(key).is_some_and(|last| now.since(*last) < MEND_AGAIN) {
+        if mended.get(key).is_some_and(|last| now.since(*last) < again) {
             return;
         }
         if mended.len() >= MENDED {

@@ -68,6 +68,8 @@ pub(super) struct Reading<'a> {
     nothing: Vec<(usize, Replica)>,
     /// Those whose word was not taken because others do not have it: it may be a change that is about to spread.
     outvoted: Vec<(usize, Replica)>,
+    /// Whether a node has what was removed since.
+    outlived: bool,
     failed: usize,
     /// Those that failed by keeping silent.
     silent: Vec<Replica>,
@@ -95,6 +97,7 @@ impl<'a> Reading<'a> {
             found,
             nothing,
             outvoted,
+            outlived: false,
             failed: 0,
             silent,
             refusal: None,
@@ -247,8 +250,10 @@ impl<'a> Reading<'a> {
             self.drop_all_like(loser);
         }
         if self.found.first().is_some_and(Found::is_gone) {
-            let gone = self.found.drain(1..).filter(|found| !found.is_gone());
-            self.nothing.extend(gone.map(|found| (found.rank, found.replica)));
+            let older = self.found.drain(1..).filter(|found| !found.is_gone());
+            let before = self.nothing.len();
+            self.nothing.extend(older.map(|found| (found.rank, found.replica)));
+            self.outlived |= self.nothing.len() > before;
         }
         if matches!(self.enough, Enough::Several(_)) {
             (0..self.found.len()).rev().for_each(|at| {
@@ -382,7 +387,7 @@ impl<'a> Reading<'a> {
         let replicas = self.replicas_of(first);
         let differ = self.found.iter().any(|found| found.version() != first.version());
         let missing = !first.is_gone() && self.nothing.iter().any(|(rank, _)| *rank < replicas);
-        if differ || missing {
+        if differ || missing || self.outlived {
             self.net.mend(self.key);
         }
     }
