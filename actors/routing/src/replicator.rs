@@ -71,6 +71,8 @@ pub(crate) const SETTLING: u32 = 3;
 const JITTER_PERCENT: u32 = 20;
 /// Every so many intervals, the round does not rely on what others say they have compared.
 const THOROUGH: u64 = 4;
+/// How often it looks whether this node's store takes writes again, if a round waits for that.
+const GLANCE: Duration = Duration::from_secs(5);
 /// Comparisons of peers answered at once; more are refused for now. Each holds one frame.
 const COMPARISONS: usize = 64;
 /// Those of peers that are no neighbours.
@@ -108,6 +110,8 @@ pub(crate) struct Replicator {
     intervals: u64,
     /// Rounds that were made to settle; none before this node has joined.
     settling: Option<u32>,
+    /// Whether the next of them waits until this node's store takes writes.
+    held_up: bool,
     /// When it looks at what is due next, if it has planned to.
     glance: Option<Moment>,
 }
@@ -127,6 +131,7 @@ impl Replicator {
             interval: now,
             intervals: 0,
             settling: None,
+            held_up: false,
             glance: None,
         }
     }
@@ -158,9 +163,14 @@ impl Replicator {
             self.wishes.everything(self.intervals.is_multiple_of(THOROUGH), true, now);
             self.plan_interval();
         }
+        if self.held_up && !self.env.storage.gate.is_shut() {
+            self.held_up = false;
+            self.wishes.everything(true, true, now);
+        }
+        let latest = if self.held_up { self.interval.min(now + GLANCE) } else { self.interval };
         match self.wishes.due() {
             Some(due) if due <= now => self.begin(context),
-            due => self.plan(due.unwrap_or(self.interval).min(self.interval), context),
+            due => self.plan(due.unwrap_or(latest).min(latest), context),
         }
     }
 
@@ -229,12 +239,16 @@ impl Replicator {
         }
     }
 
-    /// Counts a thorough round towards this node's being settled, if it could store what it lacked. Before it the node had
-    /// `missed` so many changes.
+    /// Counts a thorough round towards this node's being settled, if it could store what it lacked; if it could not, neither
+    /// could the next one, which waits. Before it the node had `missed` so many changes.
     fn settle(&mut self, outcome: &Outcome, missed: u64) {
         let Some(rounds) = &mut self.settling else { return };
-        *rounds += u32::from(!self.env.storage.gate.is_shut());
-        let certain = outcome.unsure == 0 && *rounds > 0;
+        self.held_up = self.env.storage.gate.is_shut();
+        if self.held_up {
+            return;
+        }
+        *rounds += 1;
+        let certain = outcome.unsure == 0;
         if (certain || *rounds >= SETTLING) && self.env.service.settled.set_unless_missed(missed) {
             tracing::info!(unsure = outcome.unsure, "this node's copies are as new as its neighbours'");
             self.settling = None;

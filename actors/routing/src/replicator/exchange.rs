@@ -96,10 +96,13 @@ impl Round {
         }
     }
 
-    /// Fetches what a peer has newer. For a surplus copy it is enough that the peer has it.
+    /// Fetches what a peer has newer, if it can be stored here. For a surplus copy it is enough that the peer has it.
     async fn pull(&self, peer: &Neighbour, entry: &Entry) {
         if entry.plan.own == Own::Goes {
             return entry.confirm();
+        }
+        if self.env.storage.gate.is_shut() {
+            return entry.stale.set(true);
         }
         let key = &entry.item.key;
         let taken = match self.fetch(peer, key).await {

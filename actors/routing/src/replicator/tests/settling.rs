@@ -110,12 +110,22 @@ async fn a_node_that_has_missed_a_change_is_settled_when_it_has_compared_again_a
     env.service.settled.miss();
     let key = world.at(node, |site| site.records.keys().next().expect("it stores something").clone());
     env.mend.tell(crate::messages::Mend { key }).expect("it lives");
-    for _ in 0..5 {
-        world.rest().await;
-        world.clock.advance(Duration::from_secs(15));
+    for other in &world.nodes[1..] {
+        world.at(other, |site| site.records.values_mut().for_each(|record| *record = Arc::new(plain(2))));
     }
+    let pass = async || {
+        for _ in 0..5 {
+            world.rest().await;
+            world.clock.advance(Duration::from_secs(15));
+        }
+        world.at(node, |site| (site.pages, site.arrived.len()))
+    };
+    let (pages, fetched) = pass().await;
     assert!(!env.service.settled.is_set(), "what it lacks it could not store");
+    assert_eq!(fetched, 0);
+    assert_eq!(pass().await, (pages, 0), "it waits until it can store something");
     env.storage.gate.set_shut(false);
     world.clock.advance(Duration::from_secs(15));
     world.until(|| env.service.settled.is_set()).await;
+    assert!(world.at(node, |site| site.records.values().all(|record| record.version == 2)));
 }
