@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::library::Describe;
 use comet_kernel::contract::storage::{Read, ReadError};
 use comet_kernel::provenance::Removal;
@@ -66,6 +67,10 @@ impl Answering {
         });
         let mut standings = std::pin::pin!(standings.buffered(READS_EACH));
         while let Some((key, standing)) = standings.next().await {
+            let Some(standing) = standing else {
+                let refusal = Refusal::Unavailable("what is stored cannot be read; try again".to_owned());
+                return Answer::Refused(refusal);
+            };
             match standing {
                 Standing::Holds => (),
                 Standing::Wants => wanted.push(key),
@@ -76,14 +81,15 @@ impl Answering {
         Answer::Compared { wanted, newer, declined }
     }
 
-    async fn standing(&self, from: &Caller, item: &Item) -> Standing {
+    /// None if what is here cannot be read: whoever asks must not take that for an answer.
+    async fn standing(&self, from: &Caller, item: &Item) -> Option<Standing> {
         let _turn = self.reads.acquire().await.expect("the semaphore is never closed");
-        match self.env.storage.read.call(Read { key: item.key.clone(), request: None }).await {
+        Some(match self.env.storage.read.call(Read { key: item.key.clone(), request: None }).await {
             Ok(Ok(Some(record))) => self.compare(from, item, &record).await,
             // What is unreadable has been set aside: a copy from elsewhere takes its place.
             Ok(Ok(None) | Err(ReadError::Unreadable { .. } | ReadError::Damaged { .. })) => self.wish(item),
-            Ok(Err(ReadError::Failed(_))) | Err(_) => Standing::Declines,
-        }
+            Ok(Err(ReadError::Failed(_))) | Err(_) => return None,
+        })
     }
 
     async fn compare(&self, from: &Caller, item: &Item, record: &Record) -> Standing {

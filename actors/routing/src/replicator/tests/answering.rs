@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use comet_kernel::contract::aso::Refusal;
 use comet_kernel::provenance::Removal;
 use comet_kernel::{Caller, Neighbour, NodeId};
 use futures::FutureExt;
@@ -37,6 +38,15 @@ async fn a_comparison_is_answered_by_what_is_here_and_what_should_be() {
         assert_eq!(word(world.compare(near, from, vec![asked.clone()]).await), expected, "{asked:?}");
     }
     assert_eq!(word(world.compare(far, from, vec![item(0, 5, 0)]).await), "declined", "it is none of its business");
+}
+
+#[actix::test]
+async fn a_node_that_cannot_read_its_copy_does_not_say_how_it_stands() {
+    let world = World::new(16, 2, 3).await;
+    world.at(&world.nodes[0], |site| site.broken_disk = true);
+    let item = Item { key: key(0), version: 5, state: 0 };
+    let answer = world.compare(&world.nodes[0], &world.nodes[1], vec![item]).await;
+    assert!(matches!(answer, Answer::Refused(Refusal::Unavailable(_))), "{answer:?}");
 }
 
 /// Compares with a node so many times, and counts how often it is refused at once.

@@ -79,6 +79,17 @@ async fn a_node_that_hears_from_too_few_is_settled_after_some_rounds() {
 }
 
 #[actix::test]
+async fn peers_that_cannot_read_what_they_store_make_nothing_certain() {
+    let world = world(8).await;
+    world.fill(&world.nodes, OBJECTS, REPLICAS);
+    let node = &world.nodes[0];
+    world.nodes[1..].iter().for_each(|other| world.at(other, |site| site.broken_disk = true));
+    world.changed(node, &world.nodes[1..], &[], true).await;
+    world.passing(world.round(node)).await;
+    assert!(!world.env(node).service.settled.is_set());
+}
+
+#[actix::test]
 async fn a_node_alone_with_nothing_is_settled_at_once() {
     let world = World::new(9, 1, 8).await;
     let settled = world.env(&world.nodes[0]).service.settled;

@@ -151,7 +151,10 @@ impl Handler<Read> for Surroundings {
         if self.here(|site| site.hung_disk) {
             return self.reads.push(responder);
         }
-        responder.answer(Ok(self.here(|site| site.records.get(&read.key).cloned())));
+        responder.answer(self.here(|site| {
+            let failed = || Err(storage::ReadError::Failed("the disk is broken".into()));
+            if site.broken_disk { failed() } else { Ok(site.records.get(&read.key).cloned()) }
+        }));
     }
 }
 
