@@ -1,5 +1,7 @@
 //! How objects leave memory and come back.
 
+use std::time::Duration;
+
 use comet_kernel::contract::aso::Op;
 use comet_kernel::settings::Durability;
 
@@ -152,4 +154,23 @@ async fn objects_that_have_outgrown_the_memory_leave_it() {
     for name in &names[..2] {
         assert_eq!(world.get(name).await, int(1));
     }
+}
+
+#[actix::test]
+async fn values_leave_memory_while_the_store_takes_no_writes() {
+    let world = World::with(|settings| settings.aso.memory_mib = 1).await;
+    let big = "x".repeat(100_000);
+    let names: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    for name in &names {
+        world.set(name, big.as_str()).await;
+    }
+    world.clock.advance(Duration::from_secs(301));
+    world.until("they leave", || world.service.directory.size().keys == 0).await;
+    world.stage.lock().refuse = true;
+    for name in &names {
+        assert_eq!(world.get(name).await, text(&big));
+    }
+    world.pass(5).await;
+    let left = world.service.directory.size();
+    assert!(left.bytes <= 1 << 20 && left.keys > 0, "{left:?}");
 }
