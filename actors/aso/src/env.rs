@@ -65,6 +65,16 @@ impl Env {
         self.storage.write_script.call(empty).await.is_ok()
     }
 
+    /// Refuses to write what is newer in memory than on the disk (`unflushed`) while the store takes no writes: that would
+    /// fail, and what was answered before would be lost with it.
+    pub fn may_write(&self, unflushed: bool) -> Result<(), Refusal> {
+        if unflushed && self.storage.gate.is_shut() {
+            let text = "the store takes no writes right now, and has not written yet what is there; try again";
+            return Err(Refusal::Unavailable(text.to_owned()));
+        }
+        Ok(())
+    }
+
     /// Bytes of memory that there is room for.
     pub fn room(&self) -> usize {
         self.settings.memory_mib as usize * (1 << 20)

@@ -97,6 +97,7 @@ impl Object {
         if self.local.still.get() {
             return Err(Refusal::Unavailable("the store is being cleared; try again".to_owned()));
         }
+        self.local.env.may_write(self.flush.dirty)?;
         let record = self.record();
         if !waits(&self.local.env) {
             self.arm(Former::of(record.as_deref()).dues);
@@ -155,8 +156,13 @@ impl Object {
         }
     }
 
-    /// Sends what handlers changed to storage. The shard awaits the outcome, and says so if it is bad.
+    /// Sends what handlers changed to storage. The shard awaits the outcome, and says so if it is bad. Nothing is sent to a
+    /// store that takes no writes: until the refusal came back, the object would not know that it has to keep its changes.
     pub(super) fn flush(&mut self, responder: CallResponder) {
+        if let Err(refusal) = self.local.env.may_write(self.flush.dirty) {
+            // The shard asks again.
+            return responder.answer(Err(refusal));
+        }
         self.flush.queued = false;
         // Once the store was cleared, what this object holds must not come back.
         let wanted = self.flush.dirty && self.epoch == self.local.epoch.get();

@@ -151,6 +151,9 @@ impl Shard {
         reply: Reply,
         context: &mut Context<Self>,
     ) {
+        if let Err(refusal) = self.local.env.may_write(self.behind.contains(key)) {
+            return responder.answer(Err(refusal));
+        }
         let now_former = Former::of(record.as_deref());
         let armed = self.armed(key, former);
         let waits = waits(&self.local.env) || self.behind.is_full();

@@ -48,6 +48,49 @@ async fn a_value_that_waits_for_its_flush_is_not_lost_with_a_put_that_the_store_
 }
 
 #[actix::test]
+async fn a_value_that_waits_for_its_flush_is_not_lost_with_another_that_the_store_cannot_take() {
+    let world = World::without_durability().await;
+    world.set("a", "v").await;
+    world.storage.gate.set_shut(true);
+    world.stage.lock().refuse = true;
+    for op in [set("w"), Op::Remove] {
+        assert!(matches!(world.refused("a", op).await, Refusal::Unavailable(_)));
+        assert_eq!(world.get("a").await, text("v"));
+    }
+    world.flush().await;
+    assert!(matches!(world.refused("a", set("w")).await, Refusal::Unavailable(_)));
+    world.stage.lock().refuse = false;
+    world.storage.gate.set_shut(false);
+    world.pass(1).await;
+    assert_eq!(world.stored("a").expect("it is flushed").value, text("v"));
+}
+
+#[actix::test]
+async fn what_handlers_changed_while_the_store_takes_no_writes_is_not_lost_with_a_write_that_it_refuses() {
+    let world = World::new().await;
+    world.put("a", "v", COUNTER).await;
+    world.storage.gate.set_shut(true);
+    world.stage.lock().refuse = true;
+    for (number, op) in [set("w"), put("w", COUNTER), Op::Remove].into_iter().enumerate() {
+        assert_eq!(world.get("a").await, int(number as i64 + 1));
+        world.flush().await;
+        assert!(matches!(world.refused("a", op).await, Refusal::Unavailable(_)));
+    }
+    // A flush does not come to its end before the next call.
+    world.stage.lock().hold = true;
+    world.flush().await;
+    let written = world.send("a", set("w"));
+    world.rest().await;
+    world.stage.let_go();
+    assert!(matches!(answer(written).await, Err(Refusal::Unavailable(_))));
+    assert_eq!(world.get("a").await, int(4));
+    world.stage.lock().refuse = false;
+    world.storage.gate.set_shut(false);
+    world.pass(1).await;
+    assert_eq!(world.stored_field("a", "n"), int(4));
+}
+
+#[actix::test]
 async fn what_a_handler_changes_is_tried_again_when_storage_refuses() {
     let world = World::new().await;
     world.put("a", "v", COUNTER).await;
