@@ -18,7 +18,14 @@ pub(super) struct Folder {
     reported: Option<String>,
 }
 
-type Stamp = (Option<SystemTime>, u64);
+/// What tells that a file was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    /// Whether it is a regular file: to read anything else could last for ever.
+    regular: bool,
+}
 
 /// A file that is new or was changed, by name and source; or why it, or the folder, cannot be read.
 pub(super) type Change = Result<(Arc<str>, Arc<str>), String>;
@@ -62,7 +69,8 @@ impl Folder {
             if path.extension().is_some_and(|extension| extension == "rhai") && files.len() < limits::SCRIPT_NAMES {
                 // A file may vanish between the two calls; it is not there then.
                 if let Ok(metadata) = std::fs::metadata(&path) {
-                    files.insert(path, (metadata.modified().ok(), metadata.len()));
+                    let modified = metadata.modified().ok();
+                    files.insert(path, Stamp { modified, bytes: metadata.len(), regular: metadata.is_file() });
                 }
             }
         }
@@ -70,8 +78,11 @@ impl Folder {
     }
 }
 
-fn read(path: &Path, (_, bytes): Stamp) -> Change {
+fn read(path: &Path, Stamp { bytes, regular, .. }: Stamp) -> Change {
     let problem = |reason: String| format!("{}: {reason}", path.display());
+    if !regular {
+        return Err(problem("no regular file; a script is read from one".to_owned()));
+    }
     if bytes > limits::SCRIPT_BYTES as u64 {
         return Err(problem(format!("{bytes} bytes; a script has at most {}", limits::SCRIPT_BYTES)));
     }
@@ -97,6 +108,25 @@ mod tests {
         assert_eq!(folder.changes(), vec![Ok(("a".into(), "fn onGet() { 22 }".into()))]);
         folder.forget("a");
         assert_eq!(folder.changes(), vec![Ok(("a".into(), "fn onGet() { 22 }".into()))]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_once_and_not_read() {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(directory.path().join("a.rhai")).expect("writable");
+        let pipe = directory.path().join("b.rhai");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .expect("made");
+        std::fs::write(directory.path().join("c.rhai"), "fn onGet() { 1 }").expect("writable");
+        let mut folder = Folder::new(directory.path().to_owned());
+        let (told, tells) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || told.send((folder.changes(), folder.changes())));
+        let (first, second) = tells.recv_timeout(std::time::Duration::from_secs(10)).expect("nobody hangs");
+        let problems: Vec<_> = first.iter().filter_map(|change| change.as_ref().err()).collect();
+        assert_eq!((first.len(), problems.len()), (3, 2), "{first:?}");
+        assert!(problems.iter().all(|problem| problem.contains("no regular file")), "{problems:?}");
+        assert!(first.contains(&Ok(("c".into(), "fn onGet() { 1 }".into()))));
+        assert_eq!(second, vec![]);
     }
 
     #[test]
