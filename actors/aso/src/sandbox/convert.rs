@@ -58,6 +58,24 @@ fn enter(value: &Value, items: usize, depth_left: usize, nodes_left: &mut usize)
     })
 }
 
+/// Turns characters into texts, which is what they are once they were stored: a state is to its script the same before and
+/// after. What lies deeper than a state may is left alone; it is refused.
+pub fn settle(value: &mut Dynamic, depth_left: usize) {
+    // Asking for a type is cheap; trying a wrong one composes its name.
+    if value.is_char() {
+        let text: rhai::ImmutableString = value.as_char().map(String::from).expect("it is one").into();
+        *value = Dynamic::from(text);
+    } else if let Some(depth_left) = depth_left.checked_sub(1) {
+        if value.is_array() {
+            let mut items = value.write_lock::<Array>().expect("it is one");
+            items.iter_mut().for_each(|item| settle(item, depth_left));
+        } else if value.is_map() {
+            let mut fields = value.write_lock::<Map>().expect("it is one");
+            fields.values_mut().for_each(|field| settle(field, depth_left));
+        }
+    }
+}
+
 /// What a script replies, as a value. `what` names it in errors.
 pub fn from_script(value: &Dynamic, what: &str) -> Result<Value, Failure> {
     Texts::default().export(value, what)

@@ -118,6 +118,9 @@ impl State {
         budgets: &Budgets,
     ) -> Result<Option<State>, Failure> {
         map.entry(VALUE.into()).or_insert(Dynamic::UNIT);
+        for field in map.values_mut() {
+            convert::settle(field, limits::VALUE_DEPTH);
+        }
         if before.is_some_and(|before| before.holds(&map)) {
             return Ok(None);
         }

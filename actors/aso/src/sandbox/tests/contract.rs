@@ -36,6 +36,32 @@ fn a_handler_that_changes_nothing_leaves_no_new_state() {
 }
 
 #[test]
+fn a_state_that_has_slept_is_to_its_script_what_it_was() {
+    let bench = Bench::new();
+    let script = bench.script(
+        "let w = (); let deep = (); let one = ();
+         fn onPut() { this.w = this.value.to_chars(); this.one = this.w[0]; this.deep = [#{ a: [this.w[0]] }]; }
+         fn onGet() {
+             let answers = [];
+             for x in [this.value.sub_string(0, 1), this.value.to_chars()[0]] {
+                 answers.push([this.w.contains(x), this.one == x, this.deep[0].a[0] == x, type_of(this.one)]);
+             }
+             answers
+         }",
+    );
+    let created = bench.create(&script, &Value::from("äbc"));
+    let args = Args::Caller(&bench.caller);
+    let put = bench.sandbox.call(&script, &created, Handler::Put, args, &bench.event()).expect("accepted");
+    let awake = put.state.expect("it has changed");
+    let slept = State::new(&awake.value(), &awake.fields()).expect("what comes out goes in");
+    let reply = |state: &State| bench.get(&script, state).expect("answers").reply;
+    assert_eq!(reply(&awake), reply(&slept));
+    assert_eq!(awake.encoded_size(), slept.encoded_size());
+    let again = bench.sandbox.call(&script, &awake, Handler::Put, Args::Caller(&bench.caller), &bench.event());
+    assert!(again.expect("accepted").state.is_none(), "the same letters once more are no change");
+}
+
+#[test]
 fn every_type_of_value_passes_through_a_handler_as_it_was() {
     let bench = Bench::new();
     let script = bench.script("fn onGet(caller, payload) { this.kept = payload; [this.value, payload] }");
