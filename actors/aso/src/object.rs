@@ -323,7 +323,7 @@ impl Object {
         self.extras = self.extras.take().and_then(|extras| extras.successor()).map(Box::new);
         (self.calls, self.failures) = (0, 0);
         if let Some(note) = note {
-            self.extras().note(&note);
+            self.note(&note);
         }
         self.carry_out(actions, context);
         self.answer(responder, reply);

@@ -12,6 +12,11 @@ use comet_kernel::{Caller, Moment, NodeId, Value, limits};
 use super::rates::Rates;
 use crate::env::Env;
 
+/// What a line of the log takes besides its text.
+const LINE_BYTES: usize = 40;
+/// An object is weighed when its log takes so many bytes more, or less, than the last time: to weigh it copies its state.
+const NOTABLE_BYTES: usize = 1_024;
+
 /// A parked request.
 #[derive(Debug)]
 struct Parked {
@@ -31,6 +36,8 @@ pub(crate) struct Extras {
     /// The nodes that called last, latest last, if the script uses the network.
     callers_of_late: Vec<NodeId>,
     log: VecDeque<String>,
+    /// The bytes of the log when the object was last weighed for its sake.
+    log_weighed: usize,
     failures: Option<Failures>,
     /// What is left of the calls that the limiter has granted, if the configuration limits them.
     pub rates: Rates,
@@ -151,6 +158,21 @@ impl Extras {
     /// The log ring, oldest line first.
     pub fn log(&self) -> Vec<String> {
         self.log.iter().cloned().collect()
+    }
+
+    /// Roughly the bytes that the log takes in memory.
+    pub fn log_bytes(&self) -> usize {
+        self.log.iter().map(|line| LINE_BYTES + line.len()).sum()
+    }
+
+    /// Whether the log takes notably more, or less, than when this was last so.
+    pub fn has_grown(&mut self) -> bool {
+        let bytes = self.log_bytes();
+        let notable = bytes.abs_diff(self.log_weighed) >= NOTABLE_BYTES;
+        if notable {
+            self.log_weighed = bytes;
+        }
+        notable
     }
 
     /// Counts a failure; whether there have been enough for a quarantine.

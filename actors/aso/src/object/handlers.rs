@@ -176,7 +176,7 @@ impl Object {
                 let outcome = outcome.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
                 if let Err(refusal) = outcome {
                     // Nobody waits for the outcome: its author finds it in the object's log.
-                    self.extras().note(&format!("onTimer failed: {refusal:?}"));
+                    self.note(&format!("onTimer failed: {refusal:?}"));
                 }
             }
             self.changed();
@@ -455,7 +455,7 @@ impl Object {
     /// Carries out what needs no write: log lines, answers to parked requests, and what was asked of the network.
     pub(super) fn carry_out(&mut self, actions: Actions, context: &mut Context<Self>) {
         if !actions.log.is_empty() {
-            self.extras().append(actions.log);
+            self.log(actions.log);
         }
         self.reply_to_parked(actions.replies);
         self.act(actions.network, context);

@@ -60,7 +60,7 @@ impl Object {
         };
         if !self.extras().begin_action() {
             let most = limits::ACTIONS_UNDER_WAY;
-            return self.extras().note(&format!("{name} failed: {most} are under way already; nothing is called back"));
+            return self.note(&format!("{name} failed: {most} are under way already; nothing is called back"));
         }
         let links = self.links;
         let env = self.local.env.clone();
@@ -84,7 +84,7 @@ impl Object {
             return;
         }
         if let Err(refusal) = &outcome {
-            self.extras().note(&format!("{name} failed: {refusal}"));
+            self.note(&format!("{name} failed: {refusal}"));
         }
         let Some(callback) = callback.filter(|_| self.retiring.is_none()) else { return };
         self.end_if_expired();
@@ -100,7 +100,7 @@ impl Object {
         let committed = called.and_then(|outcome| self.commit(outcome.state, outcome.actions, context));
         if let Err(refusal) = committed {
             // Nobody waits for the outcome: its author finds it in the object's log.
-            self.extras().note(&format!("{callback} failed: {refusal:?}"));
+            self.note(&format!("{callback} failed: {refusal:?}"));
         }
     }
 

@@ -224,7 +224,7 @@ pub(crate) fn refusal(failure: Failure) -> Refusal {
     }
 }
 
-/// Roughly the bytes that an object with an actor takes in memory.
+/// Roughly the bytes that an object with an actor takes in memory, but for its log.
 pub(crate) fn footprint(key: usize, record: &Record) -> usize {
     const ACTOR_AND_ENTRY: usize = 1_200;
     let state = record.active.as_ref().map_or(0, |active| active.state.encoded_size());

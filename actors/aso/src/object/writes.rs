@@ -125,9 +125,29 @@ impl Object {
     /// Tells the directory what the object takes in memory, if that is no longer roughly what it was told last. Who grows
     /// leaves memory sooner.
     fn weigh(&mut self, record: Option<&Record>) {
-        let bytes = record.map_or(0, |record| footprint(self.key.as_bytes().len(), record));
+        let log = self.extras.as_ref().map_or(0, |extras| extras.log_bytes());
+        let bytes = record.map_or(0, |record| footprint(self.key.as_bytes().len(), record)) + log;
         if bytes.abs_diff(self.weight) > self.weight / 4 && self.local.env.directory.weigh(&self.key, bytes) {
             self.weight = bytes;
+        }
+    }
+
+    /// Appends lines to the object's log.
+    pub(super) fn log(&mut self, lines: Vec<String>) {
+        self.extras().append(lines);
+        self.weigh_log();
+    }
+
+    /// Appends a line of the node's own to the object's log.
+    pub(super) fn note(&mut self, line: &str) {
+        self.extras().note(line);
+        self.weigh_log();
+    }
+
+    fn weigh_log(&mut self) {
+        if self.extras().has_grown() {
+            let record = self.record();
+            self.weigh(record.as_deref());
         }
     }
 

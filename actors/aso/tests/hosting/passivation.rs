@@ -6,7 +6,7 @@ use comet_kernel::contract::aso::Op;
 use comet_kernel::settings::Durability;
 
 use super::scripted::COUNTER;
-use super::world::{World, answer, get, int, text};
+use super::world::{SECOND, World, answer, get, int, text};
 
 #[actix::test]
 async fn an_object_that_was_not_used_for_long_sleeps_and_wakes_as_it_was() {
@@ -133,6 +133,27 @@ async fn an_object_that_has_grown_counts_for_what_it_takes_now() {
         assert!(bytes() < at_first + 1_000, "{} bytes", bytes());
         world.passivate("a").await;
         assert_eq!(bytes(), 0);
+    }
+}
+
+#[actix::test]
+async fn the_log_of_an_object_counts_for_the_memory_that_it_takes() {
+    let line = "x".repeat(256);
+    let logs = format!("fn onGet() {{ comet.log(\"{line}\"); 1 }}");
+    let fails = format!("fn onPut() {{ comet.setTimer(1); }} fn onTimer() {{ throw \"{line}\" }}");
+    for source in [logs, fails] {
+        let world = World::new().await;
+        world.put("a", "v", &source).await;
+        let at_first = world.service.directory.size().bytes;
+        for _ in 0..100 {
+            world.get("a").await;
+            world.clock.advance(SECOND);
+            world.tick("a").await;
+        }
+        let bytes = world.service.directory.size().bytes;
+        assert!(bytes > at_first + 15_000 && bytes < at_first + 25_000, "{bytes} bytes, {at_first} at first");
+        world.passivate("a").await;
+        assert_eq!(world.service.directory.size().bytes, 0);
     }
 }
 
