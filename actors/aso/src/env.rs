@@ -1,8 +1,9 @@
 //! What every shard and object shares.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Op, Refusal, Stamp};
@@ -47,6 +48,8 @@ pub(crate) struct Env {
     pub fetch: Handle<Fetch>,
     pub suspect: Handle<Suspect>,
     pub holds: Vec<Handle<Hold>>,
+    /// Bytes of all [`Leaving`] ones.
+    pub leaving: AtomicUsize,
 }
 
 impl Env {
@@ -80,10 +83,40 @@ impl Env {
         self.settings.memory_mib as usize * (1 << 20)
     }
 
+    /// Bytes in memory past what there is room for.
+    pub fn shortage(&self) -> usize {
+        self.directory.size().bytes.saturating_sub(self.room())
+    }
+
+    /// Whether memory is no more than twice as full as it should be, with what is about to leave it.
+    pub fn has_room(&self) -> bool {
+        self.directory.size().bytes + self.leaving.load(Ordering::Relaxed) <= 2 * self.room()
+    }
+
     /// Longest life of an object, if there is a limit.
     pub fn max_ttl(&self) -> Option<Duration> {
         let seconds = self.settings.max_ttl_seconds;
         (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+}
+
+/// An object that was asked to retire, and may refuse: the directory does not count it any more, and memory still holds it.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    env: Arc<Env>,
+    pub bytes: usize,
+}
+
+impl Leaving {
+    pub fn new(env: Arc<Env>, bytes: usize) -> Self {
+        env.leaving.fetch_add(bytes, Ordering::Relaxed);
+        Leaving { env, bytes }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.env.leaving.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -102,6 +135,8 @@ pub(crate) struct Local {
     pub still: Cell<bool>,
     /// Objects whose handlers changed them since the last flush, in the order in which they did.
     pub dirty: RefCell<VecDeque<Key>>,
+    /// Objects that are asked to retire because memory is short: it does not matter to them that somebody waits for them.
+    pub pressed: RefCell<HashSet<Key, ahash::RandomState>>,
     births: RefCell<Births>,
     random: RefCell<SmallRng>,
     last_version: Cell<u64>,
@@ -118,6 +153,7 @@ impl Local {
             epoch: Cell::new(0),
             still: Cell::new(false),
             dirty: RefCell::default(),
+            pressed: RefCell::default(),
             births: RefCell::default(),
             random: RefCell::new(random),
             last_version: Cell::new(0),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use comet_kernel::contract::routing::Act;
@@ -69,6 +70,7 @@ pub fn spec(kernel: &Kernel, settings: &Settings, parts: Parts, service: &aso::S
         fetch: Handle::vacant(clock),
         suspect: Handle::vacant(clock),
         holds: (0..shards).map(|_| Handle::vacant(clock)).collect(),
+        leaving: AtomicUsize::new(0),
     });
     let mut spec = Spec::new("aso", Strategy::OneForOne).child(library(&env, settings, service));
     for (number, thread) in parts.threads.iter().enumerate() {

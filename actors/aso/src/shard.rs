@@ -38,7 +38,7 @@ use rand::rngs::SmallRng;
 use self::behind::Behind;
 use self::clearing::Clearing;
 pub(crate) use self::clearing::{End, Fate, Hold};
-use crate::env::{Env, Local};
+use crate::env::{Env, Leaving, Local};
 use crate::object::quarantine_intensity;
 use crate::pipeline::Pipeline;
 
@@ -64,8 +64,8 @@ enum Busy {
     Loading(Waiting),
     /// Its plain value is being changed.
     Changing(Changing),
-    /// Its object, which takes so many bytes, writes out what is pending.
-    Retiring(Door<Call>, usize, Waiting),
+    /// Its object writes out what is pending.
+    Retiring(Door<Call>, Leaving, Waiting),
 }
 
 /// A plain value with writes under way.

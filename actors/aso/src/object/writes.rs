@@ -244,8 +244,8 @@ impl Object {
         }
     }
 
-    /// Writes out what is pending, answers, and ends. Unless it is forced to go, an object that holds parked requests
-    /// stays.
+    /// Writes out what is pending, answers, and ends. Unless it is forced to go or memory is short, an object that holds
+    /// parked requests or waits for the network stays.
     pub(super) fn retire(&mut self, force: bool, responder: CallResponder, context: &mut Context<Self>) {
         if let Body::Fallen(stranded) = &mut self.body {
             responder.answer(Ok(Reply::Stranded(std::mem::take(stranded))));
@@ -255,7 +255,7 @@ impl Object {
         if let Some(extras) = &mut self.extras {
             if force {
                 extras.end_parked(&Refusal::Unavailable("the node stops".to_owned()));
-            } else if extras.is_busy() {
+            } else if extras.is_busy() && !self.local.pressed.borrow().contains(&self.key) {
                 return self.refuse_to_retire(context);
             }
         }
@@ -285,6 +285,10 @@ impl Object {
         if self.pipeline.is_idle()
             && let Some(retiring) = self.retiring.take()
         {
+            if let Some(extras) = &mut self.extras {
+                let text = "memory is full, and the object that was to reply had to leave it; try again later";
+                extras.end_parked(&Refusal::Unavailable(text.to_owned()));
+            }
             retiring.responder.answer(Ok(Reply::Retired));
             context.finish();
         }

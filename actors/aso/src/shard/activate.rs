@@ -204,7 +204,7 @@ impl Shard {
 
 /// Reads a key's record, and the script that it runs.
 async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Refusal> {
-    wait_for_room(&env).await;
+    wait_for_room(&env).await?;
     if unsettled {
         // What is on its way to the writer must be on the disk before the reader looks.
         env.clone().barrier().await;
@@ -226,14 +226,16 @@ async fn read(env: Arc<Env>, wanted: Read, unsettled: bool) -> Result<Loaded, Re
 }
 
 /// Memory is twice as full as it should be: objects come faster than they leave. Whoever wants to wake another waits for
-/// a moment, which gives the clock's hand the time to catch up.
-async fn wait_for_room(env: &Env) {
+/// a moment, which gives the clock's hand the time to catch up. If it does not, nothing more comes into memory.
+async fn wait_for_room(env: &Env) -> Result<(), Refusal> {
     for _ in 0..LONGEST_WAIT {
-        if env.directory.size().bytes <= 2 * env.room() {
-            return;
+        if env.has_room() {
+            return Ok(());
         }
         env.kernel.clock.sleep(PAUSE).await;
     }
+    let text = "memory is full of what cannot leave it now; try again later, or raise aso.memory_mib";
+    Err(Refusal::Unavailable(text.to_owned()))
 }
 
 /// The script that an object ran last, and the name that it follows. If the name is gone, it follows none any more.

@@ -154,6 +154,7 @@ impl Shard {
         }
         self.hand.clear();
         self.behind.clear();
+        self.local.pressed.borrow_mut().clear();
         self.deaths.clear();
         waiting
     }

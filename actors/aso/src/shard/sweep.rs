@@ -2,7 +2,8 @@
 //!
 //! A clock's hand goes round the keys. A key that was used since the hand's last visit stays; one that was not leaves if
 //! memory is short or its time is up. A plain value just leaves the directory; an object is asked to write out what is
-//! pending first.
+//! pending first. One that somebody waits for, or that waits for the network, stays unless memory is short; then it leaves as
+//! it would if the node ended.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use comet_kernel::reply::NoAnswer;
 use comet_kernel::{Context, Key, Request, Responder, Work};
 
 use super::{Busy, Shard, Waiting};
+use crate::env::Leaving;
 
 /// How often the hand moves while there is room, and while there is too little.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -31,7 +33,7 @@ type Retired = Result<Result<Reply, Refusal>, NoAnswer>;
 impl Shard {
     pub(super) fn sweep_later(&mut self, context: &mut Context<Self>) {
         let clock = self.local.env.kernel.clock.clone();
-        let interval = if self.shortage() > 0 { INTERVAL_WHEN_SHORT } else { INTERVAL };
+        let interval = if self.local.env.shortage() > 0 { INTERVAL_WHEN_SHORT } else { INTERVAL };
         context.after(&clock, interval, |shard, context| {
             shard.local.arm_waiting();
             if shard.clearing.is_none() {
@@ -41,21 +43,15 @@ impl Shard {
         });
     }
 
-    /// Bytes in memory past what there is room for.
-    fn shortage(&self) -> usize {
-        let env = &self.local.env;
-        env.directory.size().bytes.saturating_sub(env.room())
-    }
-
     fn sweep(&mut self, context: &mut Context<Self>) {
         let env = self.local.env.clone();
         let now = env.now();
         let idle_limit = Duration::from_secs(env.settings.idle_seconds);
         let mut plain = Vec::new();
         let mut left = 0;
-        let mut surplus = self.shortage() / env.directory.shards().len();
+        let mut surplus = env.shortage() / env.directory.shards().len();
         // Past a quarter too much it does not matter any more when a key was used last.
-        let spared = if self.shortage() > env.room() / 4 { Duration::ZERO } else { FRESH };
+        let spared = if env.shortage() > env.room() / 4 { Duration::ZERO } else { FRESH };
         for _ in 0..VISITS.min(self.hand.len()) {
             let Some(key) = self.hand.pop_front() else { break };
             // A key that is not in memory any more, or is in the middle of something, gets its place back later.
@@ -101,6 +97,7 @@ impl Shard {
             return;
         }
         let bytes = env.directory.idle(&key, env.now()).map_or(0, |(_, bytes)| bytes);
+        let short = env.shortage() > 0;
         let Some(Presence::Active(door)) = env.directory.remove(&key) else { return };
         let request = Request::until(env.now() + Duration::from_secs(60));
         let call = Call { key: key.clone(), request, caller: env.node.clone(), op: Op::Retire { force }, stamp: None };
@@ -111,12 +108,17 @@ impl Shard {
             }
             return;
         };
-        self.busy.insert(key.clone(), Busy::Retiring(door, bytes, Waiting::new()));
+        if short {
+            self.local.pressed.borrow_mut().insert(key.clone());
+        }
+        let leaving = Leaving::new(env, bytes);
+        self.busy.insert(key.clone(), Busy::Retiring(door, leaving, Waiting::new()));
         self.unless_cleared(context, pending, move |shard, outcome, context| shard.retired(&key, outcome, context));
     }
 
     fn retired(&mut self, key: &Key, outcome: Retired, context: &mut Context<Self>) {
-        let Some(Busy::Retiring(door, bytes, waiting)) = self.busy.remove(key) else { return };
+        self.local.pressed.borrow_mut().remove(key);
+        let Some(Busy::Retiring(door, leaving, waiting)) = self.busy.remove(key) else { return };
         match outcome {
             Ok(Ok(Reply::Retired)) => self.drain(waiting, context),
             Ok(Ok(Reply::Stranded(calls))) => {
@@ -125,7 +127,7 @@ impl Shard {
             }
             _ => {
                 // It stays; or it has died, which the next call finds out by its door.
-                self.insert(key, Presence::Active(door), bytes);
+                self.insert(key, Presence::Active(door), leaving.bytes);
                 self.drain(waiting, context);
             }
         }

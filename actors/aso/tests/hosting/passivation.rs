@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use comet_kernel::contract::aso::Op;
+use comet_kernel::contract::aso::{Op, Refusal};
 use comet_kernel::settings::Durability;
+use comet_kernel::{Pending, Value};
 
 use super::scripted::COUNTER;
-use super::world::{SECOND, World, answer, get, int, text};
+use super::store::Stage;
+use super::world::{Answer, SECOND, Shape, World, answer, get, int, text};
 
 #[actix::test]
 async fn an_object_that_was_not_used_for_long_sleeps_and_wakes_as_it_was() {
@@ -54,6 +56,84 @@ async fn an_object_that_holds_parked_requests_stays() {
     assert!(answer(parked).await.is_err());
     world.pass(6).await;
     assert!(!world.in_memory("a"));
+}
+
+/// Each of four objects, which take more than three times the memory that there is, has somebody or something to wait for.
+async fn four_that_are_waited_for(source: &str) -> (World, Vec<Pending<Answer>>) {
+    let shape = Shape { shards: 1, networked: true, apart: false };
+    let world = World::of(Stage::default(), shape, |settings| settings.aso.memory_mib = 1).await;
+    world.set("plain", "v").await;
+    let big = "x".repeat(900_000);
+    let mut parked = Vec::new();
+    for name in ["0", "1", "2", "3"] {
+        world.while_time_passes(world.put(name, big.as_str(), source)).await;
+        parked.push(world.send(name, get()));
+        world.rest().await;
+        // Who finds no room waits for two seconds.
+        for _ in 0..500 {
+            world.clock.advance(Duration::from_millis(5));
+            tokio::task::yield_now().await;
+        }
+    }
+    (world, parked)
+}
+
+#[actix::test]
+async fn objects_that_are_waited_for_leave_when_memory_is_short_and_what_is_in_use_stays() {
+    let parks = "fn onGet() { comet.later() }";
+    let asks_on =
+        "fn onPut() { this.ask(); } fn ask() { comet.get(comet.getASOKey(), 1, `a`); } fn a(found) { this.ask(); }";
+    for source in [parks, asks_on] {
+        let (world, parked) = four_that_are_waited_for(source).await;
+        world.while_time_passes(world.get("plain")).await;
+        assert_eq!(world.get("plain").await, text("v"));
+        for _ in 0..5 {
+            world.clock.advance(SECOND);
+            world.rest().await;
+            assert_eq!(world.get("plain").await, text("v"), "it stays, and is answered at once");
+        }
+        let bytes = world.service.directory.size().bytes;
+        assert!(bytes <= 1 << 20, "{bytes} bytes");
+        world.clock.advance(Duration::from_secs(60));
+        world.rest().await;
+        if source == parks {
+            let mut told = 0;
+            for pending in parked {
+                match answer(pending).await {
+                    Err(Refusal::Unavailable(text)) => told += usize::from(text.contains("memory is full")),
+                    other => assert!(matches!(other, Err(Refusal::TimedOut(_))), "{other:?}"),
+                }
+            }
+            assert_eq!(told, 3, "and one had room");
+        }
+    }
+}
+
+#[actix::test]
+async fn an_object_that_is_waited_for_stays_if_it_cannot_be_written_and_who_finds_no_room_is_told() {
+    let world = World::with(|settings| settings.aso.memory_mib = 1).await;
+    let big = "x".repeat(900_000);
+    let mut parked = Vec::new();
+    for name in ["0", "1", "2"] {
+        world.put(name, big.as_str(), "let n = 0; fn onGet() { this.n += 1; comet.later() }").await;
+    }
+    world.stage.lock().refuse = true;
+    for name in ["0", "1", "2"] {
+        parked.push(world.send(name, get()));
+    }
+    world.rest().await;
+    match world.while_time_passes(world.ask("other", get())).await {
+        Err(Refusal::Unavailable(text)) => assert!(text.contains("memory is full"), "{text}"),
+        other => panic!("it is refused: {other:?}"),
+    }
+    assert!(["0", "1", "2"].iter().all(|name| world.in_memory(name)));
+    world.stage.lock().refuse = false;
+    world.pass(3).await;
+    assert_eq!(world.while_time_passes(world.get("other")).await, Value::Nil);
+    for name in ["0", "1", "2"] {
+        assert_eq!(world.stored_field(name, "n"), int(1));
+    }
+    assert!(world.service.directory.size().bytes <= 1 << 20);
 }
 
 #[actix::test]
