@@ -3,15 +3,16 @@
 //! Such a change is answered at once. Here it is noted which keys the disk does not have yet; every flush interval their
 //! present state goes to storage, a chunk at a time. A key that changes often is stored once for each interval. Storage is
 //! kept busy with this for a third of the time at the most, so that it is there for those who wait for it: if more
-//! changes than that, the interval grows instead of a queue.
+//! changes than that, the interval grows instead of a queue. An object that does not answer within the interval, since it
+//! waits for something itself, keeps the others from nothing: its answer is awaited beside them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use comet_kernel::contract::aso::{Call, Op, Refusal, Reply};
 use comet_kernel::contract::storage::{Before, Former, Write, WriteError};
 use comet_kernel::directory::HandedOn;
-use comet_kernel::reply::pair;
+use comet_kernel::reply::{NoAnswer, pair};
 use comet_kernel::{Context, Key, Pending, Request, Work, limits};
 
 use super::Shard;
@@ -25,7 +26,8 @@ const REST: u32 = 2;
 
 type Keys = HashMap<Key, Former, ahash::RandomState>;
 type Written = Result<(), WriteError>;
-type Asked = Vec<(Key, Pending<Result<Reply, Refusal>>)>;
+type Answer = Pending<Result<Reply, Refusal>>;
+type Asked = Vec<(Key, Answer)>;
 type UnderWay<T> = Vec<(Key, Pending<Written>, T)>;
 
 /// The plain values that the disk does not have yet, each with what it has of them; and what is under way.
@@ -35,16 +37,31 @@ pub(super) struct Behind {
     /// Sent to storage, but not answered yet.
     sent: Keys,
     under_way: bool,
-    /// Objects that are to retire when the flush that is under way is done: should it fail, they have to be told.
-    postponed: Vec<Key>,
+    /// Objects that were asked in a former flush and have not answered yet.
+    late: HashSet<Key, ahash::RandomState>,
+    /// Objects that are to retire when their flush is done: should it fail, they have to be told.
+    postponed: HashSet<Key, ahash::RandomState>,
 }
 
 /// What did not reach the disk.
 struct Failed {
-    /// Objects that could not be asked to send themselves.
-    unasked: Vec<Key>,
     plain: Vec<(Key, ())>,
-    objects: Vec<(Key, Before)>,
+    objects: FailedObjects,
+    /// Objects that have not answered yet.
+    late: Asked,
+}
+
+/// Objects that did not reach the disk.
+struct FailedObjects {
+    /// Those that could not be asked to send themselves.
+    unasked: Vec<Key>,
+    sent: Vec<(Key, Before)>,
+}
+
+impl FailedObjects {
+    fn is_empty(&self) -> bool {
+        self.unasked.is_empty() && self.sent.is_empty()
+    }
 }
 
 impl Behind {
@@ -87,9 +104,14 @@ impl Behind {
         self.under_way
     }
 
-    /// Lets an object retire when the flush that is under way is done.
+    /// Whether it is not known yet what becomes of a flush of this object.
+    pub fn may_fail(&self, key: &Key) -> bool {
+        self.under_way || self.late.contains(key)
+    }
+
+    /// Lets an object retire when its flush is done.
     pub fn postpone(&mut self, key: Key) {
-        self.postponed.push(key);
+        self.postponed.insert(key);
     }
 
     /// Forgets everything: the store was cleared.
@@ -117,10 +139,13 @@ impl Shard {
         self.behind.under_way = true;
         let begun = self.local.env.now();
         let epoch = self.local.epoch.get();
+        let clock = self.local.env.kernel.clock.clone();
+        let patience = self.local.env.flush_interval;
         let outcome = async move {
-            let (writes, unasked) = writes_of(asked).await;
-            let objects = failed(writes).await;
-            Failed { unasked, plain: failed(under_way).await, objects }
+            let mut replies = Replies::default();
+            let late = replies.collect(asked, clock.sleep(patience)).await;
+            let objects = replies.failed().await;
+            Failed { plain: failed(under_way).await, objects, late }
         };
         context.then(outcome, move |shard, failed, context| {
             let took = shard.local.env.now().since(begun);
@@ -129,18 +154,42 @@ impl Shard {
     }
 
     fn flushed(&mut self, failed: Failed, epoch: u64, took: Duration, context: &mut Context<Self>) {
-        let refused = !(failed.plain.is_empty() && failed.objects.is_empty() && failed.unasked.is_empty());
+        let refused = !(failed.plain.is_empty() && failed.objects.is_empty());
         if self.local.epoch.get() == epoch {
-            self.give_back(failed);
+            self.give_back_plain(failed.plain);
+            self.give_back_objects(failed.objects);
+            for (key, answer) in failed.late {
+                self.await_late(key, answer, context);
+            }
         }
         self.behind.under_way = false;
-        for key in std::mem::take(&mut self.behind.postponed) {
-            self.retire(key, false, context);
-        }
+        self.retire_postponed(context);
         let more = !self.behind.dirty.is_empty() || !self.local.dirty.borrow().is_empty();
         // A store that refuses does so at once: it is not asked again before its time.
         let rest = if more && !refused { took * REST } else { self.local.env.flush_interval };
         self.flush_later(rest.min(self.local.env.flush_interval), context);
+    }
+
+    /// Waits for an object that has not answered its flush, however long that takes. Until then it is not asked again.
+    fn await_late(&mut self, key: Key, answer: Answer, context: &mut Context<Self>) {
+        self.behind.late.insert(key.clone());
+        let asked = vec![(key.clone(), answer)];
+        let outcome = async move {
+            let mut replies = Replies::default();
+            let _none = replies.collect(asked, std::future::pending()).await;
+            replies.failed().await
+        };
+        self.unless_cleared(context, outcome, move |shard, failed, context| {
+            shard.behind.late.remove(&key);
+            shard.give_back_objects(failed);
+            shard.retire_postponed(context);
+        });
+    }
+
+    fn retire_postponed(&mut self, context: &mut Context<Self>) {
+        for key in std::mem::take(&mut self.behind.postponed) {
+            self.retire(key, false, context);
+        }
     }
 
     /// Asks objects that have changed to send themselves to storage: they alone know the order of their writes.
@@ -180,37 +229,67 @@ impl Shard {
         under_way
     }
 
-    fn give_back(&mut self, failed: Failed) {
-        self.local.dirty.borrow_mut().extend(failed.unasked);
+    fn give_back_plain(&mut self, failed: Vec<(Key, ())>) {
         let mut sent = std::mem::take(&mut self.behind.sent);
-        for (key, ()) in failed.plain {
+        for (key, ()) in failed {
             // The disk has what it had before, whatever was noted for the key meanwhile.
             if let Some(former) = sent.remove(&key) {
                 self.behind.dirty.insert(key, former);
             }
         }
-        for (key, before) in failed.objects {
+    }
+
+    fn give_back_objects(&mut self, failed: FailedObjects) {
+        self.local.dirty.borrow_mut().extend(failed.unasked);
+        for (key, before) in failed.sent {
             // Who has died meanwhile starts from the disk anyway.
             let _told = self.say(key, Op::Unflushed(before));
         }
     }
 }
 
-/// The writes that objects sent, and the objects that had too much waiting to be asked.
-async fn writes_of(asked: Asked) -> (UnderWay<Before>, Vec<Key>) {
-    let mut writes = Vec::with_capacity(asked.len());
-    let mut unasked = Vec::new();
-    for (key, pending) in asked {
-        match pending.await {
+/// What objects answered that were asked to send themselves.
+#[derive(Default)]
+struct Replies {
+    writes: UnderWay<Before>,
+    /// Those that had too much waiting to be asked.
+    unasked: Vec<Key>,
+}
+
+impl Replies {
+    /// Collects answers until `end`. Those that have not come by then.
+    async fn collect(&mut self, asked: Asked, end: impl Future<Output = ()>) -> Asked {
+        let mut end = std::pin::pin!(end);
+        let (mut late, mut ended) = (Vec::new(), false);
+        for (key, mut pending) in asked {
+            tokio::select! {
+                biased;
+                answer = &mut pending => self.take(key, answer),
+                () = &mut end, if !ended => {
+                    ended = true;
+                    late.push((key, pending));
+                }
+                () = std::future::ready(()), if ended => late.push((key, pending)),
+            }
+        }
+        late
+    }
+
+    fn take(&mut self, key: Key, answer: Result<Result<Reply, Refusal>, NoAnswer>) {
+        match answer {
             Ok(Ok(Reply::Flushing(Some(write)))) => {
                 let (write, before) = *write;
-                writes.push((key, write, before));
+                self.writes.push((key, write, before));
             }
-            Ok(Err(_busy)) => unasked.push(key),
+            Ok(Err(_busy)) => self.unasked.push(key),
             _ => {}
         }
     }
-    (writes, unasked)
+
+    /// Awaits the writes. What did not reach the disk.
+    async fn failed(self) -> FailedObjects {
+        FailedObjects { unasked: self.unasked, sent: failed(self.writes).await }
+    }
 }
 
 /// The keys whose writes failed, with what is kept of them.

@@ -90,7 +90,7 @@ impl Shard {
     /// Lets an object write out what is pending and end. Calls on its key wait until it has.
     pub(super) fn retire(&mut self, key: Key, force: bool, context: &mut Context<Self>) {
         let env = self.local.env.clone();
-        if self.behind.is_under_way() {
+        if self.behind.may_fail(&key) {
             return self.behind.postpone(key);
         }
         if self.busy.contains_key(&key) || !env.directory.is_active(&key) {

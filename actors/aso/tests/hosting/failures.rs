@@ -168,6 +168,36 @@ async fn an_object_too_busy_to_be_flushed_is_flushed_later() {
 }
 
 #[actix::test]
+async fn an_object_that_waits_for_the_library_keeps_nothing_else_from_the_disk() {
+    let world = World::new().await;
+    for name in ["a", "b"] {
+        world.put(name, "v", COUNTER).await;
+        assert_eq!(world.get(name).await, int(1));
+    }
+    world.stage.lock().hold_scripts = true;
+    let put = world.send("a", put_by("w", ScriptChoice::Hash(ScriptHash::of("fn onGet() { 0 }"))));
+    world.until("the script is asked for", || world.stage.scripts_wanted() == 1).await;
+    world.flush().await;
+    assert_eq!(world.get("b").await, int(2));
+    for _ in 0..4 {
+        world.flush().await;
+    }
+    assert_eq!(world.stored_field("b", "n"), int(2));
+    // It is to leave while it has not answered, and what it sends to storage then is refused.
+    world.clock.advance(std::time::Duration::from_secs(301));
+    world.rest().await;
+    world.stage.lock().hold = true;
+    world.stage.hand_out_scripts();
+    assert!(matches!(answer(put).await, Err(Refusal::NoScript(_))));
+    world.until("its flush", || world.stage.held() == 1).await;
+    world.stage.fail_one();
+    world.stage.let_go();
+    world.pass(1).await;
+    assert_eq!(world.stored_field("a", "n"), int(1));
+    assert_eq!(world.get("a").await, int(2));
+}
+
+#[actix::test]
 async fn an_object_whose_write_failed_starts_from_the_disk() {
     let world = World::new().await;
     world.put("a", "old", "let n = 0; fn onGet() { this.n += 1; [this.value, this.n] }").await;
