@@ -1,8 +1,9 @@
 //! What becomes of a copy from another node: the rules by which all copies of an object become alike.
 //!
-//! The newer version wins, unless it is from a future that no clock of the network has reached. Two changes that two nodes gave the same version in one instant are told apart by what they
-//! say, in the same way on every node: a removal wins over a put, a put with a script over one without, the value with
-//! the larger encoding over the smaller one, and otherwise the larger digest of the claim.
+//! The newer version wins, unless it is from a future that no clock of the network has reached. Two changes that
+//! two nodes gave the same version in one instant are told apart by what they say, in the same way on every node: a
+//! removal wins over a put, a put with a script over one without, the value with the larger encoding over the
+//! smaller one, and otherwise the larger digest of the claim.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! How keys leave memory: those not used for longest first.
 //!
-//! A clock's hand goes round the keys. A key that was used since the hand's last visit stays; one that was not leaves if
-//! memory is short or its time is up. A plain value just leaves the directory; an object is asked to write out what is
-//! pending first. One that somebody waits for, or that waits for the network, stays unless memory is short; then it leaves as
-//! it would if the node ended.
+//! A clock's hand goes round the keys. A key that was used since the hand's last visit stays; one that was not
+//! leaves if memory is short or its time is up. A plain value just leaves the directory; an object is asked to
+//! write out what is pending first. One that somebody waits for, or that waits for the network, stays unless memory
+//! is short; then it leaves as it would if the node ended.
 
 use std::time::Duration;
 
