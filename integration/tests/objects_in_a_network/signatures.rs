@@ -10,19 +10,24 @@ fn signed_scripts_stand_behind_one_another_three_deep_and_no_deeper() {
     let (world, source) = (world(), world().signed("recursive_get"));
     let mut client = world.client(0);
     set(&mut client, "deep/end", "found");
-    for (key, next) in [("deep/3", "deep/end"), ("deep/2", "deep/3"), ("deep/1", "deep/2"), ("deep/0", "deep/1")] {
-        put_source(&mut client, key, next, &source, &[]);
-    }
+    let mut chain = |keys: &[&str]| {
+        for pair in keys.windows(2) {
+            put_source(&mut client, pair[0], pair[1], &source, &[]);
+        }
+    };
+    chain(&["deep/1", "deep/2", "deep/3", "deep/end"]);
+    // Objects of their own: what one has asked for on behalf of few it answers to all who wait for it.
+    chain(&["deeper/0", "deeper/1", "deeper/2", "deeper/3", "deep/end"]);
     for key in ["deep/3", "deep/2", "deep/1"] {
         eventually(SOON, key, || get::<Option<String>>(&mut client, &[key]).unwrap().as_deref() == Some("found"));
     }
     let is_told = |node: usize| {
-        let log = world.copy(node, "deep/3").map(|(_, log)| log).unwrap_or_default();
+        let log = world.copy(node, "deeper/3").map(|(_, log)| log).unwrap_or_default();
         log.iter().any(|line| line.contains("as many objects stand behind this event"))
     };
     eventually(SOON, "the last object is told why", || {
-        assert_eq!(get::<Option<String>>(&mut client, &["deep/0"]).unwrap(), None);
-        world.holders("deep/3").into_iter().any(is_told)
+        assert_eq!(get::<Option<String>>(&mut client, &["deeper/0"]).unwrap(), None);
+        world.holders("deeper/3").into_iter().any(is_told)
     });
 }
 
