@@ -70,6 +70,15 @@ pub struct Interval {
     pub due: UnixMillis,
 }
 
+/// Bits of a version below its milliseconds.
+pub const LOW_BITS: u32 = 16;
+
+/// Whether a version is not from farther in the future than clocks may differ. One that is was made while a clock was wrong:
+/// nobody else takes it, and it must not stand in the way of what the others agree on.
+pub fn is_timely(version: u64, now: UnixMillis) -> bool {
+    version >> LOW_BITS <= now.0.saturating_add(limits::CLOCK_SKEW_MS)
+}
+
 impl Record {
     /// A plain value.
     pub fn plain(version: u64, value: Value) -> Self {

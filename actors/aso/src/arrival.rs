@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::Refusal;
 use comet_kernel::provenance::{Provenance, Removal, Signature};
-use comet_kernel::record::Active;
+use comet_kernel::record::{Active, is_timely};
 use comet_kernel::{Key, Record, UnixMillis, change, limits};
 
-use crate::terms::{Replaced, is_timely};
+use crate::terms::Replaced;
 
 /// What becomes of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use comet_kernel::contract::aso::{Op, Put, Reply, Stamp};
 use comet_kernel::provenance::{Provenance, Removal, Signature};
+use comet_kernel::record::is_timely;
 use comet_kernel::{Caller, Record, UnixMillis, Value, limits};
 
 use crate::plain::{Circumstances, shown};
@@ -97,12 +98,6 @@ impl Terms {
         let Terms { version, expires, owner, provenance, shadows } = self;
         Record { version, value, expires, active: None, owner, provenance, shadows }
     }
-}
-
-/// Whether a version is not from farther in the future than clocks may differ. What is was made while this node's clock was
-/// wrong: no other node takes it, and it must not stand in the way of what they agree on.
-pub(crate) fn is_timely(version: u64, now: UnixMillis) -> bool {
-    version >> 16 <= now.0.saturating_add(limits::CLOCK_SKEW_MS)
 }
 
 /// The answer to a stamped change that is not newer than the version that is there, tombstones and ended lives included:

@@ -12,7 +12,8 @@ use comet_kernel::contract::aso::Refusal;
 use comet_kernel::contract::library::Describe;
 use comet_kernel::contract::storage::{Read, ReadError};
 use comet_kernel::provenance::Removal;
-use comet_kernel::{Caller, Record, ScriptHash, limits};
+use comet_kernel::record::is_timely;
+use comet_kernel::{Caller, Record, ScriptHash};
 use futures::stream::{self, StreamExt};
 use tokio::sync::Semaphore;
 
@@ -95,7 +96,7 @@ impl Answering {
     async fn compare(&self, from: &Caller, item: &Item, record: &Record) -> Standing {
         let left_here = record.removed() == Some(Removal::Here);
         // What was stored while this node's clock was wrong nobody else takes: it gives way to what they have.
-        if record.version < item.version || self.is_from_the_future(record.version) {
+        if record.version < item.version || !self.is_timely(record.version) {
             return self.wish(item);
         }
         if record.version > item.version {
@@ -118,13 +119,12 @@ impl Answering {
     /// what is not its business, and not from the future.
     fn wish(&self, item: &Item) -> Standing {
         let near = (2 * self.env.settings.dht.replication as usize).max(MOST_REPLICAS);
-        let wants =
-            !self.is_from_the_future(item.version) && self.env.service.neighbours.is_near(&item.key.place(), near);
+        let wants = self.is_timely(item.version) && self.env.service.neighbours.is_near(&item.key.place(), near);
         if wants { Standing::Wants } else { Standing::Declines }
     }
 
-    fn is_from_the_future(&self, version: u64) -> bool {
-        version >> 16 > self.env.kernel.clock.unix().0 + limits::CLOCK_SKEW_MS
+    fn is_timely(&self, version: u64) -> bool {
+        is_timely(version, self.env.kernel.clock.unix())
     }
 
     /// Whether copies in different states have anything to tell each other.

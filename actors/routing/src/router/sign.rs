@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use comet_kernel::provenance::{Removal, Signature};
+use comet_kernel::record::is_timely;
 use comet_kernel::{Key, NodeId, Provenance, Record, ScriptHash, UnixMillis, Value, limits};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use super::proven;
-use super::versions::is_timely;
 
 /// What stands before the public key in the bytes of an Ed25519 peer id: see [`NodeId::from_public_key`].
 const PEER_ID_HEAD: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];

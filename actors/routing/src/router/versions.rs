@@ -6,10 +6,8 @@
 //! random and wide, and the one past an own version small, so that many changes fit into a millisecond.
 
 use comet_kernel::UnixMillis;
-use comet_kernel::limits::CLOCK_SKEW_MS;
+use comet_kernel::record::{LOW_BITS, is_timely};
 
-/// Bits of a version below its milliseconds.
-const LOW_BITS: u32 = 16;
 /// The widest step past an own version. A millisecond has room for about 2,000 of them on average.
 const STEP: u64 = 64;
 
@@ -42,11 +40,6 @@ impl Versions {
             (self.last, self.own) = (version, false);
         }
     }
-}
-
-/// Whether a version is not from farther in the future than clocks may differ.
-pub(super) fn is_timely(version: u64, now: UnixMillis) -> bool {
-    version >> LOW_BITS <= now.0.saturating_add(CLOCK_SKEW_MS)
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use comet_kernel::contract::aso::{Arrived, Call, Condition, Op, Put, Refusal, Re
 use comet_kernel::contract::library::{Describe, Description, KeepSource, LibraryError, ScriptSummary, ShowScript};
 use comet_kernel::contract::storage::{Page, ReadError, Scan};
 use comet_kernel::directory::CallResponder;
-use comet_kernel::record::{Active, ScriptRef};
+use comet_kernel::record::{Active, ScriptRef, is_timely};
 use comet_kernel::{Actor, Caller, Clock, Context, Handler, Key, Record, Responder, ScriptHash, UnixMillis, Value};
 
 use super::{Shared, lock};
-use crate::router::versions::is_timely;
 
 /// What a shard holds, and how it behaves.
 #[derive(Debug, Default)]
