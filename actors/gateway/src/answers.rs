@@ -49,9 +49,7 @@ pub(crate) enum Started {
 pub(crate) struct Answers {
     owed: VecDeque<Owed>,
     /// Bytes of answers that are there, but behind one that is not, or behind more than the client reads.
-    held: usize,
-    /// The same, for the bound of all connections together.
-    unread: Unread,
+    held: Unread,
     /// Calls under way, at most.
     calls: usize,
     /// Bytes of their requests.
@@ -81,8 +79,8 @@ enum Answer {
 
 impl Answers {
     pub(crate) fn new(tally: &Arc<Tally>) -> Self {
-        let unread = Unread::new(tally);
-        Answers { owed: VecDeque::new(), held: 0, unread, calls: 0, requested: 0, looked: Moment::default() }
+        let held = Unread::new(tally);
+        Answers { owed: VecDeque::new(), held, calls: 0, requested: 0, looked: Moment::default() }
     }
 
     /// Whether nothing is owed.
@@ -98,7 +96,7 @@ impl Answers {
             Some(Answer::Gather(gather)) => gather.has_called_all(),
             _ => true,
         };
-        let waiting = output + self.held;
+        let waiting = output + self.held.bytes();
         let room = waiting < SMALL_ANSWER || (waiting < OUTPUT_BYTES && !tally.is_tight());
         overtakes && self.calls < UNDER_WAY && self.requested < REQUESTED_BYTES && room
     }
@@ -145,8 +143,7 @@ impl Answers {
         if let Some(Owed { answer: Answer::Held(bytes), .. }) = self.owed.back_mut() {
             let before = bytes.len();
             encode(bytes, frame, session);
-            self.held += bytes.len() - before;
-            self.unread.hold(self.held);
+            self.held.hold(self.held.bytes() + bytes.len() - before);
         }
     }
 
@@ -160,8 +157,7 @@ impl Answers {
                 Poll::Pending => break,
                 Poll::Ready(Ready::Frame(frame)) => encode(output, &frame, session),
                 Poll::Ready(Ready::Bytes(bytes)) => {
-                    self.held -= bytes.len();
-                    self.unread.hold(self.held);
+                    self.held.hold(self.held.bytes() - bytes.len());
                     output.extend_from_slice(&bytes);
                 }
             }
@@ -187,8 +183,7 @@ impl Answers {
             if let Poll::Ready(Ready::Frame(frame)) = owed.poll(session, context) {
                 let mut bytes = Vec::new();
                 encode(&mut bytes, &frame, session);
-                self.held += bytes.len();
-                self.unread.hold(self.held);
+                self.held.hold(self.held.bytes() + bytes.len());
                 self.calls -= std::mem::take(&mut owed.calls);
                 self.requested -= std::mem::take(&mut owed.requested);
                 owed.answer = Answer::Held(bytes);

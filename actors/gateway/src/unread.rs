@@ -28,6 +28,11 @@ impl Unread {
         Unread { tally: tally.clone(), bytes: 0 }
     }
 
+    /// How many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Holds so many bytes from now on.
     pub(crate) fn hold(&mut self, bytes: usize) {
         if bytes > self.bytes {

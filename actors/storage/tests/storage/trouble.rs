@@ -259,6 +259,15 @@ async fn write_until_it_fails(node: &Node) -> u64 {
     panic!("it goes on writing");
 }
 
+/// Lets time pass until the writer writes again.
+async fn pass_until_writable(node: &Node, clock: &Clock) {
+    until("the gate's opening", async || {
+        clock.advance(Duration::from_millis(1_100));
+        !node.service.gate.is_shut()
+    })
+    .await;
+}
+
 /// Lets time pass until the writer has tried in vain to write again.
 async fn fail_a_retry(node: &Node, clock: &Clock) {
     let told = node.status().await.read_only;
@@ -286,11 +295,7 @@ async fn a_database_whose_folder_has_gone_is_not_made_anew_and_goes_on_when_it_i
     assert_eq!(node.get("first").await, Ok(Some(plain("first"))), "reads go on");
     node.put("refused", plain("refused"), None).await.expect_err("it is read-only");
     fs::rename(&gone, &store).expect("renamed back");
-    until("the gate's opening", async || {
-        clock.advance(Duration::from_millis(1_100));
-        !node.service.gate.is_shut()
-    })
-    .await;
+    pass_until_writable(&node, &clock).await;
     node.put("last", plain("last"), None).await.expect("written");
     assert_eq!(node.get("first").await, Ok(Some(plain("first"))));
     assert_eq!(node.status().await.objects, written + 2);
@@ -308,11 +313,7 @@ async fn a_database_that_fails_refuses_writes_and_is_opened_again_when_it_can_be
     fs::rename(&store, &gone).expect("renamed");
     let written = write_until_it_fails(&node).await;
     fs::rename(&gone, &store).expect("renamed back");
-    until("the gate's opening", async || {
-        clock.advance(Duration::from_millis(1_100));
-        !node.service.gate.is_shut()
-    })
-    .await;
+    pass_until_writable(&node, &clock).await;
     node.put("last", plain("last"), None).await.expect("written");
     assert_eq!(node.get("first").await, Ok(Some(plain("first"))));
     assert_eq!(node.get(&format!("big{written}")).await, Ok(None), "a refused write did not happen");
@@ -341,11 +342,7 @@ async fn a_database_that_fails_and_cannot_be_opened_again_is_read_all_the_same()
     assert_eq!(node.list(64).await.last().map(String::as_str), Some("first"));
     fs::remove_dir(file("lock")).expect("removed");
     fs::rename(file("locked"), file("lock")).expect("renamed back");
-    until("the gate's opening", async || {
-        clock.advance(Duration::from_millis(1_100));
-        !node.service.gate.is_shut()
-    })
-    .await;
+    pass_until_writable(&node, &clock).await;
     node.put("last", plain("last"), None).await.expect("written");
     node.stop().await;
 }
