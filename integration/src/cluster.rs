@@ -19,6 +19,7 @@ use std::time::Duration;
 use comet_kernel::Key;
 use comet_kernel::contract::admin::{Answer, Command};
 use comet_kernel::contract::routing::{NetworkStatus, Path};
+use comet_kernel::neighbours::DENSE;
 
 use self::hosts::Hosts;
 use crate::node::{Builder as NodeBuilder, Node};
@@ -219,7 +220,7 @@ impl Cluster {
     pub fn wait_until_joined(&self) {
         let live = self.live();
         // Beyond so many, a node rightly need not know all others.
-        let enough = live.len().min(20);
+        let enough = live.len().min(DENSE);
         let stands = |number: &usize| match self.nodes[*number].ask(Command::Network) {
             Ok(Answer::Network(status)) => status.known >= enough && status.settled,
             _ => false,

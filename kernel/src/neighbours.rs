@@ -38,7 +38,7 @@ struct Table {
 }
 
 /// With at most so many nodes known, this node knows them all, or will soon.
-const DENSE: usize = 20;
+pub const DENSE: usize = 20;
 /// How much farther away than the density lets expect the nearest known nodes may be, to pass for the nearest there are.
 const TOLERANCE: f64 = 3.0;
 

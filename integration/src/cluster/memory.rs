@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use comet_kernel::contract::routing::{LookUp, NetworkStatus, Path, ReadNetwork};
+use comet_kernel::neighbours::DENSE;
 use comet_kernel::settings::{Durability, List};
 use comet_kernel::{Clock, Kernel, Key, Settings};
 use comet_ops::identity::Identity;
@@ -18,8 +19,6 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 const JOIN: Duration = Duration::from_secs(120);
 /// How long between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(50);
-/// A network in which every node knows so many has joined: it need not know more to find everybody.
-const ENOUGH: usize = 20;
 
 /// The network. Its nodes stop with [`MemoryCluster::stop`].
 #[derive(Debug)]
@@ -70,7 +69,7 @@ impl MemoryCluster {
         for number in 0..self.nodes.len() {
             loop {
                 let status = self.status(number).await?;
-                if status.settled && status.known >= self.nodes.len().min(ENOUGH) {
+                if status.settled && status.known >= self.nodes.len().min(DENSE) {
                     break;
                 }
                 if self.clock.now() > deadline {

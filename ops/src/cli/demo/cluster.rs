@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comet_kernel::contract::admin::{Answer, Command};
+use comet_kernel::neighbours::DENSE;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,8 +18,6 @@ use crate::cli::table::Table;
 
 /// How long the nodes may take to find each other.
 const CONVERGENCE: Duration = Duration::from_secs(60);
-/// Beyond so many, a node rightly need not know all others.
-const ENOUGH: usize = 20;
 /// How long between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -59,7 +58,7 @@ impl Cluster {
         let mut looks = CONVERGENCE.as_millis() / LOOK.as_millis();
         for member in &self.members {
             let mut admin = Admin::connect(&Address::of(&member.data))?;
-            while !knows(&mut admin, self.members.len().min(ENOUGH))? {
+            while !knows(&mut admin, self.members.len().min(DENSE))? {
                 if looks == 0 {
                     return Err(member.failure("has not found the others in time; try fewer --nodes").into());
                 }
